@@ -1,0 +1,1 @@
+"""Navigator: the fastest way to run a trained model that is still right."""

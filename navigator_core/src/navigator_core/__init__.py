@@ -1,0 +1,70 @@
+"""The plugin author's API: what a plugin declares, and the values its implementations are given.
+
+Importing it loads no framework, and nothing heavy: a plugin's declarations cost milliseconds.
+"""
+
+from navigator_core.declarations import (
+    BF16,
+    FP16,
+    FP32,
+    FP64,
+    INT8,
+    TF32,
+    Context,
+    Converter,
+    Deployer,
+    Device,
+    DeviceInfo,
+    Executor,
+    Exporter,
+    Format,
+    Framework,
+    LoadedModel,
+    Precision,
+    Probe,
+    Profiler,
+    Ref,
+    Requirement,
+    Runner,
+    Tensors,
+    Variant,
+    hookimpl,
+    type_names,
+)
+from navigator_core.signature import Call, Dim, Names, Signature, TensorSpec
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BF16",
+    "FP16",
+    "FP32",
+    "FP64",
+    "INT8",
+    "TF32",
+    "Call",
+    "Context",
+    "Converter",
+    "Deployer",
+    "Device",
+    "DeviceInfo",
+    "Dim",
+    "Executor",
+    "Exporter",
+    "Format",
+    "Framework",
+    "LoadedModel",
+    "Names",
+    "Precision",
+    "Probe",
+    "Profiler",
+    "Ref",
+    "Requirement",
+    "Runner",
+    "Signature",
+    "Tensors",
+    "TensorSpec",
+    "Variant",
+    "hookimpl",
+    "type_names",
+]

@@ -1,0 +1,59 @@
+"""What Navigator raises: one taxonomy, every message saying what was expected and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class NavigatorError(Exception):
+    """The base of everything that Navigator raises on purpose."""
+
+
+class RequestError(NavigatorError, ValueError):
+    """The caller can fix it: a name with a typo, samples that do not fit, a model that nothing recognises."""
+
+
+class NoPathError(NavigatorError):
+    """No conversion leads where the request wants to go; the message lists every edge that would have helped."""
+
+
+class PluginError(NavigatorError):
+    """A plugin broke its contract; the message names the plugin and what its author must change."""
+
+
+class PackageError(NavigatorError):
+    """A package cannot be written, read or trusted."""
+
+
+class WorkspaceError(NavigatorError):
+    """The workspace cannot be used: not writable, or a folder that Navigator did not make."""
+
+
+class BranchError(NavigatorError):
+    """What happened to one branch: ``"torch->onnx[dynamo] @ onnxruntime-cpu: incorrect: ..."``."""
+
+
+class NothingCorrectError(NavigatorError, ExceptionGroup[BranchError]):
+    """No candidate may be used; holds one `BranchError` for each branch."""
+
+    def __new__(cls, message: str, branches: Sequence[BranchError]) -> Self:
+        return super().__new__(cls, message, list(branches) or [BranchError("no branch was planned")])
+
+    def derive(self, excs: Sequence[BranchError]) -> NothingCorrectError:  # type: ignore[override]
+        return NothingCorrectError(self.message, excs)
+
+    def __str__(self) -> str:
+        return "\n".join([self.message, *(f"  {branch}" for branch in self.exceptions)])
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> RequestError:
+    """The error for a name that does not exist, with the closest ones that do."""
+    choices = sorted(known)
+    close = difflib.get_close_matches(name, choices, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"known: {', '.join(choices) or 'none'}"
+    return RequestError(f"unknown {kind} {name!r}; {hint}")

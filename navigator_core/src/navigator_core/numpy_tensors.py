@@ -1,0 +1,28 @@
+"""The kind of tensor that is always there: numpy arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def is_tensor(value: Any) -> bool:
+    """Arrays and numpy's own scalars."""
+    return isinstance(value, np.ndarray | np.generic)
+
+
+def to_numpy(value: Any) -> np.ndarray:
+    """The array itself; widened to float32 where numpy has only an extension's type (bfloat16, float8)."""
+    array = np.asarray(value)
+    return array.astype(np.float32) if array.dtype.kind == "V" else array
+
+
+def from_numpy(array: np.ndarray, device: str, dtype: str) -> np.ndarray:
+    """The array itself: numpy lives on the host, whatever the device."""
+    return array
+
+
+def dtype(value: Any) -> str:
+    """ "float32", "int64"."""
+    return str(np.asarray(value).dtype)

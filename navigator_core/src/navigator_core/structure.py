@@ -1,0 +1,253 @@
+"""Containers around tensors: taken apart into named leaves, and put together again as they were."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections import UserDict
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from importlib import import_module
+from typing import Any, Literal
+
+import attrs
+from attrs import frozen
+
+from navigator_core import tensors
+from navigator_core.errors import RequestError
+
+ContainerKind = Literal["tuple", "list", "mapping", "record"]
+PLAIN = (type(None), bool, int, float, complex, str, bytes, enum.Enum)
+
+
+@frozen
+class Leaf:
+    """A tensor; ``name`` is its dotted path, or what the user called it."""
+
+    name: str
+
+
+@frozen
+class Constant:
+    """A value that is no tensor: equal in every call."""
+
+    value: Any
+
+
+@frozen
+class Container:
+    """A tuple, list, mapping or record (named tuple, dataclass, attrs class) of nodes.
+
+    ``type`` is the class as "module:qualname"; None for Python's own.
+    """
+
+    kind: ContainerKind
+    type: str | None
+    keys: tuple[str | int, ...]
+    children: tuple[Node, ...]
+
+
+Node = Leaf | Constant | Container
+
+
+class AttributeDict(dict[str, Any]):
+    """Stands in for a container class that cannot be rebuilt: a dict whose keys are attributes as well."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"the model's output has no {name!r}; it has {', '.join(map(str, self))}") from None
+
+
+def describe(value: Any, path: str, *, constants: bool = True) -> tuple[Node, dict[str, Any]]:
+    """The tree of a value and its tensors by dotted path below ``path``.
+
+    With ``constants=False`` only plain constants are accepted (what a model returns must be rebuilt later).
+    Raises RequestError for an object that is neither tensor, container nor constant.
+    """
+    leaves: dict[str, Any] = {}
+    return _describe(value, path, leaves, constants), leaves
+
+
+def _describe(value: Any, path: str, leaves: dict[str, Any], constants: bool) -> Node:
+    if tensors.is_tensor(value):
+        leaves[path] = value
+        return Leaf(path)
+    items = children(value)
+    if items is None:
+        if not constants and not isinstance(value, PLAIN):
+            raise RequestError(
+                f"{path!r} is a {type(value).__module__}.{type(value).__qualname__}: neither tensor, container nor "
+                "plain constant. A cache object belongs to a generation loop, which is outside the scope: switch it "
+                "off in the call (for Transformers: use_cache=False), or wrap the model to return tensors"
+            )
+        return Constant(value)
+    kind, mapping = items
+    return Container(
+        kind,
+        _type_name(value),
+        tuple(mapping),
+        tuple(_describe(v, f"{path}.{k}" if path else str(k), leaves, constants) for k, v in mapping.items()),
+    )
+
+
+def children(value: Any) -> tuple[ContainerKind, dict[str | int, Any]] | None:
+    """What a container holds, by key; None for what is no container."""
+    if isinstance(value, Mapping):
+        return "mapping", dict(value)
+    if isinstance(value, tuple):
+        fields = getattr(value, "_fields", None)
+        return ("record", dict(zip(fields, value, strict=True))) if fields else ("tuple", dict(enumerate(value)))
+    if isinstance(value, list):
+        return "list", dict(enumerate(value))
+    if isinstance(value, type):
+        return None
+    if dataclasses.is_dataclass(value):
+        return "record", {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
+    if attrs.has(type(value)):
+        return "record", {f.alias or f.name: getattr(value, f.name) for f in attrs.fields(type(value)) if f.init}
+    return None
+
+
+def _type_name(value: Any) -> str | None:
+    cls = type(value)
+    return None if cls in (tuple, list, dict) else f"{cls.__module__}:{cls.__qualname__}"
+
+
+def flatten(node: Node, value: Any) -> dict[str, Any]:
+    """The tensors of ``value``, which is built like ``node``, by leaf name.
+
+    Raises RequestError where the value is built in another way, naming the place.
+    """
+    leaves: dict[str, Any] = {}
+    _flatten(node, value, "", leaves)
+    return leaves
+
+
+def _flatten(node: Node, value: Any, path: str, leaves: dict[str, Any]) -> None:
+    if isinstance(node, Leaf):
+        if not tensors.is_tensor(value):
+            raise RequestError(f"expected a tensor at {path or node.name!r}, found {brief(value)}")
+        leaves[node.name] = value
+    elif isinstance(node, Constant):
+        if tensors.is_tensor(value) or not same(node.value, value):
+            raise RequestError(
+                f"{path or 'the value'!r} is a constant, {brief(node.value)} in the samples, but {brief(value)} here; "
+                "a value that changes from call to call must be a tensor"
+            )
+    else:
+        items = children(value)
+        if items is None or not _alike(node.kind, items[0]) or tuple(items[1]) != node.keys:
+            raise RequestError(f"expected {outline(node)} at {path or 'the top'!r}, found {brief(value)}")
+        for key, child in zip(node.keys, node.children, strict=True):
+            _flatten(child, items[1][key], f"{path}.{key}" if path else str(key), leaves)
+
+
+def _alike(expected: ContainerKind, found: ContainerKind) -> bool:
+    return expected == found or {expected, found} == {"tuple", "list"}
+
+
+def rebuild(node: Node, leaves: Mapping[str, Any]) -> Any:
+    """The inverse of `flatten`: containers of the original classes where these can be had."""
+    if isinstance(node, Leaf):
+        return leaves[node.name]
+    if isinstance(node, Constant):
+        return node.value
+    values = [rebuild(child, leaves) for child in node.children]
+    if node.type is None:
+        return {"tuple": tuple, "list": list}[node.kind](values) if node.kind in ("tuple", "list") else _dict(node, values)
+    return _builder(node.kind, node.type)(node.keys, values)
+
+
+def _dict(node: Container, values: list[Any]) -> dict[str | int, Any]:
+    return dict(zip(node.keys, values, strict=True))
+
+
+def unbuildable(node: Node | None) -> list[str]:
+    """The container classes below ``node`` that cannot be had in this process."""
+    if not isinstance(node, Container):
+        return []
+    here = [node.type] if node.type and container_class(node.type) is None else []
+    return here + [name for child in node.children for name in unbuildable(child)]
+
+
+@lru_cache(maxsize=256)
+def container_class(name: str) -> type | None:
+    """The class, if it can be imported and is a container class.
+
+    Only containers qualify: the name may come from a package by a stranger, and must not call anything else.
+    """
+    module, _, path = name.partition(":")
+    try:
+        value: Any = import_module(module)
+        for part in path.split("."):
+            value = getattr(value, part)
+    except Exception:  # whatever an import raises, the class is not to be had
+        return None
+    if not isinstance(value, type):
+        return None
+    is_record = dataclasses.is_dataclass(value) or attrs.has(value) or hasattr(value, "_fields")
+    return value if is_record or issubclass(value, tuple | list | dict | UserDict) else None
+
+
+@lru_cache(maxsize=256)
+def _builder(kind: ContainerKind, name: str) -> Callable[[tuple[str | int, ...], list[Any]], Any]:
+    cls = container_class(name)
+    if kind in ("tuple", "list"):
+        plain = tuple if kind == "tuple" else list
+        return lambda keys, values: plain(values) if cls is None else cls(values)
+    if cls is None:
+        return lambda keys, values: AttributeDict(zip(map(str, keys), values, strict=True))
+    if kind == "record" or dataclasses.is_dataclass(cls):
+        return lambda keys, values: cls(**dict(zip(map(str, keys), values, strict=True)))
+    return lambda keys, values: cls(dict(zip(keys, values, strict=True)))
+
+
+def leaves(node: Node | None) -> Iterator[Leaf]:
+    """The leaves in order."""
+    if isinstance(node, Leaf):
+        yield node
+    elif isinstance(node, Container):
+        for child in node.children:
+            yield from leaves(child)
+
+
+def rename(node: Node, names: Mapping[str, str]) -> Node:
+    """The same tree with its leaves renamed."""
+    if isinstance(node, Leaf):
+        return Leaf(names.get(node.name, node.name))
+    if isinstance(node, Container):
+        return attrs.evolve(node, children=tuple(rename(child, names) for child in node.children))
+    return node
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two constants are equal; False where they cannot be compared."""
+    try:
+        return a is b or bool(a == b) or (a != a and b != b)
+    except Exception:  # a foreign __eq__ may raise anything
+        return False
+
+
+def outline(node: Node) -> str:
+    """How a value is built, in a few words: ``tuple(tensor, {'a': tensor})``."""
+    if isinstance(node, Leaf):
+        return "tensor"
+    if isinstance(node, Constant):
+        return brief(node.value)
+    inside = [outline(child) for child in node.children]
+    if node.kind in ("tuple", "list"):
+        return f"{node.kind}({', '.join(inside)})"
+    return "{" + ", ".join(f"{key!r}: {text}" for key, text in zip(node.keys, inside, strict=True)) + "}"
+
+
+def brief(value: Any) -> str:
+    """A value in a few words for a message."""
+    if tensors.is_tensor(value):
+        return f"a tensor of shape {tuple(int(n) for n in value.shape)}"
+    items = children(value)
+    if items is not None:
+        return f"a {type(value).__name__} with {', '.join(map(repr, items[1])) or 'nothing inside'}"
+    text = repr(value)
+    return text if len(text) <= 60 else f"a {type(value).__name__}"

@@ -1,0 +1,114 @@
+"""Kinds of tensor: which one a value is, and the way to numpy and back. Plugins bring the kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from navigator_core.declarations import Tensors
+
+NUMPY = "numpy"
+
+
+@frozen
+class Kind:
+    """A kind of tensor with the module that knows it."""
+
+    name: str
+    module: ModuleType
+
+
+_kinds: dict[str, Kind] = {}
+_by_type: dict[type, Kind | None] = {}
+
+
+def register(declared: Iterable[Tensors]) -> None:
+    """Make kinds known in this process. Their modules are light: they import no framework until used."""
+    for tensors in declared:
+        if tensors.name not in _kinds:
+            _kinds[tensors.name] = Kind(tensors.name, tensors.source.resolve())
+            _by_type.clear()
+
+
+def kind_of(value: Any) -> Kind | None:
+    """The kind of a tensor; None for what is no tensor. Decided once for each type."""
+    cls = type(value)
+    if cls not in _by_type:
+        matching = [kind for kind in _known().values() if kind.module.is_tensor(value)]
+        _by_type[cls] = matching[0] if matching else None
+    return _by_type[cls]
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether any registered kind claims the value."""
+    return kind_of(value) is not None
+
+
+def kind(name: str) -> Kind:
+    """A registered kind by name. Raises KeyError."""
+    return _known()[name]
+
+
+def to_numpy(value: Any) -> np.ndarray:
+    """A tensor of any kind as a numpy array on the host; types numpy lacks come as float32, exactly."""
+    found = kind_of(value)
+    if found is None:
+        raise TypeError(f"not a tensor: {type(value).__module__}.{type(value).__qualname__}")
+    array: np.ndarray = found.module.to_numpy(value)
+    return array
+
+
+def dtype_of(value: Any) -> str:
+    """The name of a tensor's element type: "float32", "bfloat16", "int64"."""
+    found = kind_of(value)
+    asked = getattr(found.module, "dtype", None) if found else None
+    return str(asked(value)) if asked else str(to_numpy(value).dtype)
+
+
+def from_numpy(array: np.ndarray, kind_name: str, device: str = "cpu", dtype: str | None = None) -> Any:
+    """A numpy array as a tensor of the named kind, on a device."""
+    return kind(kind_name).module.from_numpy(array, device, dtype or str(array.dtype))
+
+
+def convert(values: Mapping[str, Any], to: str | None, device: str, dtypes: Mapping[str, str]) -> dict[str, Any]:
+    """Every tensor as the named kind, on ``device``; what is of the kind already is passed on untouched.
+
+    ``to=None`` leaves all as they are. ``dtypes`` restores types that numpy lacks ("bfloat16").
+    """
+    if to is None:
+        return dict(values)
+    return {name: _convert(value, to, device, dtypes.get(name)) for name, value in values.items()}
+
+
+def _convert(value: Any, to: str, device: str, dtype: str | None) -> Any:
+    found = kind_of(value)
+    if found is not None and found.name == to:
+        move = getattr(found.module, "to_device", None)
+        return move(value, device) if move else value
+    array = to_numpy(value)
+    # the type declared in the signature says only what numpy could not hold
+    return from_numpy(array, to, device, dtype if dtype and not _numpy_has(dtype) else str(array.dtype))
+
+
+def _numpy_has(dtype: str) -> bool:
+    import numpy as np
+
+    try:
+        np.dtype(dtype)
+    except TypeError:
+        return False
+    return True
+
+
+def _known() -> dict[str, Kind]:
+    if NUMPY not in _kinds:  # the one kind that is always there
+        from navigator_core import numpy_tensors
+
+        _kinds[NUMPY] = Kind(NUMPY, numpy_tensors)
+    return _kinds
