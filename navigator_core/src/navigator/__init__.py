@@ -1,1 +1,107 @@
-"""Navigator: the fastest way to run a trained model that is still right."""
+"""Navigator: the fastest way to run a trained model that is still right.
+
+    import navigator as nav
+
+    report = nav.optimize(model, samples)
+    print(report)
+    with report.load() as fast:
+        outputs = fast(*inputs)
+
+Everything is imported when it is first used: importing this package costs nothing and loads no framework.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from navigator_core.api import (
+        call,
+        formats,
+        graph,
+        load,
+        optimize,
+        plugins,
+        profile,
+        runners,
+    )
+    from navigator_core.candidates import Candidate, LoadedCandidate
+    from navigator_core.errors import (
+        NavigatorError,
+        NoPathError,
+        NothingCorrectError,
+        PackageError,
+        PluginError,
+        RequestError,
+    )
+    from navigator_core.gates import Metric
+    from navigator_core.package import Package
+    from navigator_core.report import Report
+    from navigator_core.results import Estimate, Measurement, Objective, OutputError, Tolerance, Verdict
+    from navigator_core.signature import Call, Dim, Signature, TensorSpec
+
+_WHERE = {
+    "navigator_core.api": ("call", "formats", "graph", "load", "optimize", "plugins", "profile", "runners"),
+    "navigator_core.candidates": ("Candidate", "LoadedCandidate"),
+    "navigator_core.errors": (
+        "NavigatorError",
+        "NoPathError",
+        "NothingCorrectError",
+        "PackageError",
+        "PluginError",
+        "RequestError",
+    ),
+    "navigator_core.gates": ("Metric",),
+    "navigator_core.package": ("Package",),
+    "navigator_core.report": ("Report",),
+    "navigator_core.results": ("Estimate", "Measurement", "Objective", "OutputError", "Tolerance", "Verdict"),
+    "navigator_core.signature": ("Call", "Dim", "Signature", "TensorSpec"),
+}
+_MODULES = {name: module for module, names in _WHERE.items() for name in names}
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Call",
+    "Candidate",
+    "Dim",
+    "Estimate",
+    "LoadedCandidate",
+    "Measurement",
+    "Metric",
+    "NavigatorError",
+    "NoPathError",
+    "NothingCorrectError",
+    "Objective",
+    "OutputError",
+    "Package",
+    "PackageError",
+    "PluginError",
+    "Report",
+    "RequestError",
+    "Signature",
+    "TensorSpec",
+    "Tolerance",
+    "Verdict",
+    "call",
+    "formats",
+    "graph",
+    "load",
+    "optimize",
+    "plugins",
+    "profile",
+    "runners",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'navigator' has no attribute {name!r}")
+    value = getattr(import_module(_MODULES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -111,14 +111,19 @@ class Variant:
     requirements: tuple[Requirement | Probe, ...] = field(default=(), converter=_requirements)
 
 
+def _variants(values: Iterable[Variant]) -> tuple[Variant, ...]:
+    return tuple(values)
+
+
 @frozen(kw_only=True)
 class Format:
     """A kind of artifact on disk.
 
     ``file`` is the name inside the artifact's folder ("model.onnx"; side files lie beside it; a folder format
     names the folder). ``signature`` is ``(Path) -> Signature`` where such files may be a source, ``reference``
-    the runner that then says what the file means, and ``noise`` ``(source: Path, output: Path) -> None``, which
-    writes the same model with its weights moved by one unit in the last place.
+    the runner that then says what the file means. ``noise`` is ``(source: Path, output: Path) -> None`` and
+    writes the same model with its weights moved by one unit in the last place. ``companions`` is
+    ``(source: Path) -> paths relative to its folder`` of the files that belong to a source file.
     """
 
     name: str
@@ -126,6 +131,7 @@ class Format:
     signature: Ref | None = None
     reference: str | None = None
     noise: Ref | None = None
+    companions: Ref | None = None
     portable: bool = True
     executes_code: bool = False
 
@@ -182,7 +188,7 @@ class DeviceInfo:
 class _Implemented:
     implementation: Ref
     options: type | None = None
-    variants: tuple[Variant, ...] = field(default=(), converter=tuple)
+    variants: tuple[Variant, ...] = field(default=(), converter=_variants)
     requirements: tuple[Requirement | Probe, ...] = field(default=(), converter=_requirements)
     devices: tuple[str, ...] = field(default=("cpu",), converter=_names)
 

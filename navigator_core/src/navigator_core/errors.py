@@ -30,7 +30,7 @@ class PackageError(NavigatorError):
     """A package cannot be written, read or trusted."""
 
 
-class WorkspaceError(NavigatorError):
+class WorkspaceError(RequestError):
     """The workspace cannot be used: not writable, or a folder that Navigator did not make."""
 
 

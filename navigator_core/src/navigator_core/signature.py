@@ -170,6 +170,12 @@ class Signature:
         """The dynamic axes of the inputs by name."""
         return {n.name: n for spec in self.inputs for n in spec.shape if isinstance(n, Dim)}
 
+    def with_parameters(self, parameters: tuple[Parameter, ...] | None) -> Signature:
+        """The same signature with these parameters, whose constants are the caller's own objects."""
+        if self.structure is None or parameters is None:
+            return self
+        return attrs.evolve(self, structure=attrs.evolve(self.structure, parameters=parameters))
+
     def with_batch(self, largest: int) -> Signature:
         """The same signature with the batch axis reaching up to ``largest``."""
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from navigator_core.declarations import Tensors
 
 NUMPY = "numpy"
+NATIVE = frozenset({"float16", "float32", "float64"})
 
 
 @frozen
@@ -71,6 +72,13 @@ def dtype_of(value: Any) -> str:
     return str(asked(value)) if asked else str(to_numpy(value).dtype)
 
 
+def device_of(value: Any) -> str:
+    """Where a tensor lies, as its kind says: "cuda:0"; "cpu" for a kind that knows no devices."""
+    found = kind_of(value)
+    asked = getattr(found.module, "device", None) if found else None
+    return str(asked(value)) if asked else "cpu"
+
+
 def from_numpy(array: np.ndarray, kind_name: str, device: str = "cpu", dtype: str | None = None) -> Any:
     """A numpy array as a tensor of the named kind, on a device."""
     return kind(kind_name).module.from_numpy(array, device, dtype or str(array.dtype))
@@ -92,18 +100,9 @@ def _convert(value: Any, to: str, device: str, dtype: str | None) -> Any:
         move = getattr(found.module, "to_device", None)
         return move(value, device) if move else value
     array = to_numpy(value)
-    # the type declared in the signature says only what numpy could not hold
-    return from_numpy(array, to, device, dtype if dtype and not _numpy_has(dtype) else str(array.dtype))
-
-
-def _numpy_has(dtype: str) -> bool:
-    import numpy as np
-
-    try:
-        np.dtype(dtype)
-    except TypeError:
-        return False
-    return True
+    # the declared type is needed only for what numpy widened: bfloat16 and its like
+    widened = dtype is not None and array.dtype.kind == "f" and array.dtype.name != dtype and "float" in dtype
+    return from_numpy(array, to, device, dtype if widened and dtype not in NATIVE else str(array.dtype))
 
 
 def _known() -> dict[str, Kind]:

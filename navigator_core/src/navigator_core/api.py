@@ -1,0 +1,157 @@
+"""The functions of `navigator`: the user's API, each a thin layer over the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from navigator_core import plugins as discovery
+from navigator_core.declarations import Format, Framework, Runner
+from navigator_core.errors import RequestError
+from navigator_core.graph import Graph
+from navigator_core.plugins import Plugins
+from navigator_core.signature import Call
+
+if TYPE_CHECKING:
+    from navigator_core.events import Event
+    from navigator_core.gates import Metric
+    from navigator_core.package import Package
+    from navigator_core.report import Report
+    from navigator_core.results import Objective, Tolerance
+
+
+def call(*args: Any, **kwargs: Any) -> Call:
+    """One sample with positional and keyword arguments, or whose one argument is itself a container."""
+    return Call(args, kwargs)
+
+
+def optimize(
+    model: Any,
+    samples: Any = None,
+    *,
+    format: str | None = None,
+    targets: Iterable[str] | None = None,
+    runners: Iterable[str] | None = None,
+    device: str = "auto",
+    batching: bool | Mapping[str, int | None] = True,
+    batch_sizes: Iterable[int] | None = None,
+    objective: Objective | None = None,
+    precisions: Iterable[str] | None = None,
+    tolerance: Tolerance | Mapping[str, Tolerance] | None = None,
+    verify: Callable[[Sequence[Any], Sequence[Any]], bool] | Metric | None = None,
+    options: Mapping[str, Any] | None = None,
+    budget: float | None = None,
+    workspace: str | Path | None = None,
+    input_names: Sequence[str] | None = None,
+    output_names: Sequence[str] | None = None,
+    observe: Callable[[Event], None] | None = None,
+) -> Report:
+    """Try every way the installed plugins offer to run a model, keep what is right, and say which is best.
+
+    Args:
+        model: a live model of an installed framework, the path of a file such as ``model.onnx`` or ``model.nav``,
+            or any Python callable.
+        samples: what the model is called with. One sample is a tensor, a tuple (positional arguments), a Mapping
+            (keyword arguments) or `call`; any other iterable is several, of which at most 64 or 1 GiB are read.
+            Samples of different shape tell which axes are dynamic. May be left out for a file.
+        format: what the model is, when it cannot be told.
+        targets: names of the formats to reach; default: all that are reachable.
+        runners: names of the runners to consider; default: all that fit the device.
+        device: "auto", "cpu", "cuda", "cuda:1"; "auto" takes an accelerator where one is usable.
+        batching: each input's batch axis is inferred; exceptions by name, ``{"hidden": 1, "mask": None}``; False: none.
+        batch_sizes: default 1, 2, 4, ... until throughput saturates.
+        objective: what is best; default: the lowest median latency at the smallest batch size.
+        precisions: names of the precisions that may win; default: the source's own.
+        tolerance: None: derived from the source's own rounding noise; else the allowed error, for all outputs or by name.
+        verify: ``callable(references, candidates) -> bool`` or a `Metric`; a candidate it refuses cannot win.
+        options: what is built: ``{"onnx": {"opset": 20}, "torch->onnx": {...}, "@onnxruntime-cpu": {"threads": 4}}``;
+            a list given to a scalar field means one variant for each value.
+        budget: seconds for the whole run; what did not fit is "skipped".
+        workspace: the folder for artifacts and logs; default ``./navigator_workspace``.
+        input_names: names for the inputs, in order; default: dotted paths.
+        output_names: names for the outputs, in order; default: dotted paths, a lone one "output".
+        observe: called with every event.
+
+    Raises:
+        RequestError: something in the request can be mended by the caller; the message says what.
+        NoPathError: no runner can be reached.
+        Exception: the model's own, where it raises on the samples.
+    """
+    asked = dict(
+        format=format, targets=targets, runners=runners, device=device, batching=batching, batch_sizes=batch_sizes,
+        objective=objective, precisions=precisions, tolerance=tolerance, verify=verify, options=options, budget=budget,
+        workspace=workspace, input_names=input_names, output_names=output_names, observe=observe,
+    )  # fmt: skip
+    if isinstance(model, str | Path) and str(model).endswith(".nav"):
+        from navigator_core.package import reopen
+
+        if samples is not None:
+            raise RequestError("a package holds its own samples; leave samples out")
+        return reopen(Path(model)).optimize(**asked)
+    from navigator_core import optimize as engine
+    from navigator_core import request
+
+    return engine.optimize(model, samples, request.checked(**asked))
+
+
+def profile(
+    model: Any,
+    samples: Any = None,
+    *,
+    format: str | None = None,
+    device: str = "auto",
+    batching: bool | Mapping[str, int | None] = True,
+    batch_sizes: Iterable[int] | None = None,
+    objective: Objective | None = None,
+    options: Mapping[str, Any] | None = None,
+    budget: float | None = None,
+    workspace: str | Path | None = None,
+    observe: Callable[[Event], None] | None = None,
+) -> Report:
+    """Measure a model as it is, by its own runners: nothing is exported, nothing converted.
+
+    The arguments are those of `optimize`.
+    """
+    from navigator_core import optimize as engine
+    from navigator_core import request
+
+    asked = request.checked(
+        format=format, device=device, batching=batching, batch_sizes=batch_sizes, objective=objective,
+        options=options, budget=budget, workspace=workspace, observe=observe, check=False,
+    )  # fmt: skip
+    return engine.optimize(model, samples, asked)
+
+
+def load(path: str | Path, *, trust: bool = False) -> Package:
+    """Open a ``.nav`` package, checking all of it before anything is loaded.
+
+    ``trust`` allows formats that can execute code when they are loaded, in packages that were not written by this
+    user here. Raises PackageError for a package that cannot be read or trusted.
+    """
+    from navigator_core.package import reopen
+
+    return reopen(Path(path), trust=trust)
+
+
+def formats() -> Mapping[str, Format | Framework]:
+    """The formats and frameworks that installed plugins declare, by name."""
+    return discovery.installed().formats
+
+
+def runners() -> Mapping[str, Runner]:
+    """The runners that installed plugins declare, by name."""
+    return discovery.installed().runners
+
+
+def plugins() -> Plugins:
+    """The installed plugins, with the broken ones and why they are set aside."""
+    return discovery.installed()
+
+
+def graph() -> Graph:
+    """The conversions that installed plugins offer, with the reason for each that is unavailable here."""
+    from navigator_core import availability
+    from navigator_core import graph as graphs
+
+    return graphs.build(discovery.installed(), availability.missing)

@@ -1,0 +1,251 @@
+"""Every branch tried: artifacts made along the trie of steps, then each candidate verified and measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+from attrs import frozen
+
+from navigator_core import gates, serde, session
+from navigator_core.candidates import Candidate, Home, Recipe
+from navigator_core.conversion import Conversion, Converted
+from navigator_core.declarations import Format, Ref
+from navigator_core.evaluation import Evaluated, Evaluation
+from navigator_core.events import CandidateFinished, Measured, StepStatus
+from navigator_core.execution import Done, Failed, Job
+from navigator_core.loading import Source
+from navigator_core.planning import Branch, Plan, Step
+from navigator_core.references import Machine, Understood, machine_key, runner_use
+from navigator_core.request import Request
+from navigator_core.results import Measurement
+from navigator_core.session import Session
+from navigator_core.signature import Names
+from navigator_core.subjects import Subject
+
+
+@frozen(kw_only=True)
+class Artifact:
+    """A finished step: the folder of its files, the file that names it, and what it calls the signature's tensors."""
+
+    step: str
+    format: Format
+    folder: Path
+    names: Names
+    size: int
+    precision: str
+
+    @property
+    def file(self) -> Path:
+        """What implementations are given."""
+        return self.folder / self.format.file
+
+
+Artifacts = Mapping[str, Artifact | Failed]
+"""By the step's name; a step after a failed one failed with it."""
+
+
+def convert(plan: Plan, subject: Subject, reference: Understood, machine: Machine, active: Session) -> Artifacts:
+    """Perform the plan's steps in order; what fails costs its own branch."""
+    made: dict[str, Artifact | Failed] = {}
+    for step in plan.steps:
+        before = made.get(step.parent) if step.parent else None
+        if isinstance(before, Failed):
+            made[step.name] = before
+            continue
+        made[step.name] = _convert(step, before, subject, reference, machine, active)
+    return made
+
+
+def _convert(
+    step: Step, before: Artifact | None, subject: Subject, reference: Understood, machine: Machine, active: Session
+) -> Artifact | Failed:
+    declared = step.conversion.declaration
+    target = machine.plugins.formats[step.conversion.target]
+    assert isinstance(target, Format)
+    job = Job(
+        function=Ref("navigator_core.conversion:convert"),
+        argument=Conversion(
+            source=subject.source if before is None else Source(format=before.format.name, path=before.file),
+            implementation=declared.implementation,
+            options_type=_type(declared.options),
+            options=None if declared.options is None else serde.to_data(step.choice.value),
+            target=target.name,
+            file=target.file,
+            kinds=subject.kinds,
+            reference=reference.value,
+            reference_folder=reference.folder,
+            names=before.names if before else Names(),
+            device=step.device,
+            precision=step.precision,
+        ),
+        result=Converted,
+        preload=machine.preload(declared),
+    )
+    versions = machine.versions(declared)
+    key = session.key_of(job, active.workspace.path, versions if target.portable else {**versions, **machine_key(machine)})
+    stage = "export" if before is None and subject.source.framework else "convert"
+    here = subject.here and before is None
+    outcome, folder = active.perform(step.name, "export" if stage == "export" else "convert", job, key, here=here)
+    if isinstance(outcome, Failed):
+        return attrs.evolve(outcome, reason=f"{step.name}: {outcome.reason}")
+    return Artifact(
+        step=step.name,
+        format=target,
+        folder=folder,
+        names=outcome.value.names,
+        size=outcome.value.size,
+        precision=step.precision.name,
+    )
+
+
+def evaluate(
+    plan: Plan,
+    artifacts: Artifacts,
+    subject: Subject,
+    reference: Understood,
+    machine: Machine,
+    request: Request,
+    active: Session,
+) -> tuple[Candidate, ...]:
+    """A candidate for every branch, the unavailable ones included."""
+    return tuple(
+        _finished(_evaluate(branch, artifacts, subject, reference, machine, request, active), active)
+        for branch in plan.branches
+    )
+
+
+def _finished(candidate: Candidate, active: Session) -> Candidate:
+    active.tell(CandidateFinished, candidate=candidate)
+    return candidate
+
+
+def _evaluate(
+    branch: Branch,
+    artifacts: Artifacts,
+    subject: Subject,
+    reference: Understood,
+    machine: Machine,
+    request: Request,
+    active: Session,
+) -> Candidate:
+    blank = Candidate(
+        name=branch.name,
+        runner=branch.runner.name if branch.runner else "",
+        precision=branch.precision.name,
+        device=branch.device,
+        status="unavailable",
+    )
+    if branch.unavailable is not None or branch.runner is None:
+        assert branch.unavailable is not None
+        return attrs.evolve(blank, reason=branch.unavailable.reason, remedy=branch.unavailable.remedy)
+    artifact = artifacts[branch.step] if branch.step else None
+    if isinstance(artifact, Failed):
+        status = "skipped" if "skipped" in artifact.reason else "failed"
+        return attrs.evolve(blank, status=status, reason=artifact.reason, remedy=_remedy(artifact), log=artifact.log)
+    use = runner_use(branch.runner, request.options, subject.samples.kind, branch.choice)
+    is_reference = branch.step is None and branch.runner.name == subject.identified.runner.name
+    source = subject.source if artifact is None else Source(format=artifact.format.name, path=artifact.file)
+    job = Job(
+        function=Ref("navigator_core.evaluation:evaluate"),
+        argument=Evaluation(
+            source=source,
+            runner=use,
+            kinds=subject.kinds,
+            reference=reference.value,
+            reference_folder=reference.folder,
+            names=artifact.names if artifact else Names(),
+            device=branch.device,
+            precision=branch.precision,
+            is_reference=is_reference,
+            tolerance=request.tolerances(reference.value.noise),
+            verify=None if request.verify is None else gates.stored(active.run.folder),
+            seconds=request.seconds,
+            sweep=request.batch_sizes is None,
+            check=request.check,
+        ),
+        result=Evaluated,
+        preload=machine.preload(machine.plugins.runners[branch.runner.name]),
+    )
+
+    def heard(message: dict[str, Any]) -> None:
+        if "measured" in message:
+            active.tell(Measured, candidate=branch.name, measurement=serde.from_data(message["measured"], Measurement))
+
+    def judge(found: Evaluated) -> tuple[StepStatus, str | None]:
+        return ("ok", None) if found.reason is None else ("failed" if found.failed else "incorrect", found.reason)
+
+    versions = {**machine.versions(machine.plugins.runners[branch.runner.name]), **machine_key(machine)}
+    key = session.key_of(job, active.workspace.path, versions)
+    here = subject.here and artifact is None
+    outcome, _ = active.perform(branch.name, "verify", job, key, here=here, heard=heard, judge=judge)
+    declared = artifact.format if artifact else subject.identified.declared
+    live = artifact is None and subject.source.framework is not None
+    recipe = Recipe(
+        runner=use,
+        format=branch.format,
+        file="" if live else source.path.name,
+        names=artifact.names if artifact else Names(),
+        live=live,
+        portable=getattr(declared, "portable", True),
+        executes_code=getattr(declared, "executes_code", False),
+    )
+    whole = attrs.evolve(
+        blank,
+        recipe=recipe,
+        path=None if live else source.path,
+        size=None if live else _size(source.path, artifact),
+        home=_home(subject, reference, live),
+    )
+    return _judged(whole, outcome)
+
+
+def _judged(candidate: Candidate, outcome: Done[Evaluated] | Failed) -> Candidate:
+    if isinstance(outcome, Failed):
+        status = "skipped" if outcome.reason.startswith("skipped") else "failed"
+        return attrs.evolve(
+            candidate, status=status, reason=outcome.reason, remedy=_remedy(outcome), log=outcome.log, recipe=None
+        )
+    found = outcome.value
+    remedy = None
+    if found.reason is not None:
+        remedy = "the error and the bar are in .verdict; see the log of the step" if found.failed else (
+            "leave it, or say what you accept with tolerance= or verify="
+        )
+    return attrs.evolve(
+        candidate,
+        status="ok" if found.reason is None else "failed" if found.failed else "incorrect",
+        reason=found.reason,
+        remedy=remedy,
+        verdict=found.verdict,
+        measurements=found.measurements,
+    )
+
+
+def _remedy(failed: Failed) -> str | None:
+    if failed.log is None:
+        return "give it more time with budget=" if failed.reason.startswith("skipped") else None
+    return f"read {failed.log}, or repeat the step alone: python {failed.log.with_name('reproduce.py')}"
+
+
+def _home(subject: Subject, reference: Understood, live: bool) -> Home:
+    signature = reference.value.signature
+    if not live:
+        return Home(signature)
+    module = subject.identified.module
+    return Home(signature.with_parameters(subject.samples.parameters), subject.identified.model, getattr(module, "prepare", None))
+
+
+def _size(path: Path, artifact: Artifact | None) -> int:
+    if artifact is not None:
+        return artifact.size
+    files: Iterable[Path] = path.parent.rglob("*")
+    return sum(file.stat().st_size for file in files if file.is_file() and file.name != session.RESULT)
+
+
+def _type(cls: type | None) -> Ref | None:
+    return None if cls is None else Ref(f"{cls.__module__}:{cls.__qualname__}")
+
+

@@ -1,0 +1,87 @@
+"""The core's own plugin: numpy, the CPU, plain callables and the clock, through the same door as every other."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from navigator_core.declarations import (
+    Context,
+    Device,
+    DeviceInfo,
+    Framework,
+    Profiler,
+    Ref,
+    Runner,
+    Tensors,
+    hookimpl,
+)
+
+PYTHON = "python"
+
+
+@hookimpl
+def declare_formats() -> list[Framework]:
+    return [Framework(name=PYTHON, source=Ref("navigator_core.python_callable"), reference=PYTHON, tensors=None)]
+
+
+@hookimpl
+def declare_tensors() -> list[Tensors]:
+    return [Tensors(name="numpy", source=Ref("navigator_core.numpy_tensors"))]
+
+
+@hookimpl
+def declare_devices() -> list[Device]:
+    return [Device(kind="cpu", detect=Ref("navigator_core.builtin:cpu"))]
+
+
+@hookimpl
+def declare_runners() -> list[Runner]:
+    load = Ref("navigator_core.python_callable:load")
+    return [Runner(name=PYTHON, formats=(PYTHON,), tensors=None, implementation=load)]
+
+
+@hookimpl
+def declare_profilers() -> list[Profiler]:
+    clock = Ref("navigator_core.builtin:wall_clock")
+    return [Profiler(name="latency", unit="s", implementation=clock, devices=())]  # no device excluded: a clock is one
+
+
+@hookimpl
+def identify_model(model: Any) -> str | None:
+    """Anything callable but a class. Asked last, only where no other plugin knows the model (`Plugins.identify`)."""
+    return PYTHON if callable(model) and not isinstance(model, type) else None
+
+
+def cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[DeviceInfo]:
+    """The one device "cpu": its model and number of cores, and the machine's memory in bytes."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return [DeviceInfo("cpu", f"{_model(cpuinfo)}, {os.cpu_count() or 1} cores", memory)]
+
+
+def wall_clock(context: Context) -> Callable[[Callable[[], Any]], float]:  # noqa: ARG001 - the contract's
+    """Measures seconds by a clock that no one sets; the call itself waits for its work to be done."""
+    return _seconds
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    start = perf_counter()
+    call()
+    return perf_counter() - start
+
+
+def _model(cpuinfo: Path) -> str:
+    """x86 names its model; arm64 only numbers it, and there the architecture goes first."""
+    try:
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.machine()
+    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    if facts.get("model name"):
+        return facts["model name"]
+    numbers = [f"{key} {facts[key]}" for key in ("CPU implementer", "CPU part") if facts.get(key)]
+    return " ".join([platform.machine(), *numbers])

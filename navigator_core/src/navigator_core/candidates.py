@@ -1,0 +1,146 @@
+"""A candidate: one way to run the model, what was found out about it, and how to load it."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import attrs
+from attrs import field, frozen
+
+from navigator_core.errors import NavigatorError, PackageError, RequestError
+from navigator_core.loading import Running, RunnerUse
+from navigator_core.results import Measurement, Status, Verdict
+from navigator_core.signature import Names, Signature
+
+
+@frozen(kw_only=True)
+class Recipe:
+    """How a candidate is loaded again. ``live``: it needs the model itself, there being no artifact."""
+
+    runner: RunnerUse
+    format: str
+    file: str
+    names: Names = field(factory=Names)
+    live: bool = False
+    portable: bool = True
+    executes_code: bool = False
+
+
+@frozen
+class Home:
+    """What a candidate needs that is no data: the model in memory (with its framework's module) and the signature."""
+
+    signature: Signature
+    model: Any = None
+    prepare: Any = None
+    locked: str | None = None
+
+
+@frozen(kw_only=True)
+class Candidate:
+    """One (conversion path, runner). Durations in seconds, sizes in bytes.
+
+    ``path`` is the artifact, None if it exists only in memory. ``reason`` and ``remedy`` are one sentence each when
+    ``status`` is not "ok"; ``reason`` is also "over the limit: ..." for an ok one that may not win.
+    """
+
+    name: str
+    runner: str
+    precision: str
+    device: str
+    status: Status
+    reason: str | None = None
+    remedy: str | None = None
+    verdict: Verdict | None = None
+    measurements: tuple[Measurement, ...] = ()
+    path: Path | None = None
+    size: int | None = None
+    recipe: Recipe | None = None
+    log: Path | None = None
+    home: Any = field(default=None, eq=False, repr=False)
+
+    def at(self, batch_size: int) -> Measurement | None:
+        """The measurement at a batch size, if there is one."""
+        return next((m for m in self.measurements if m.batch_size == batch_size), None)
+
+    def load(self, device: str | None = None) -> LoadedCandidate:
+        """Load it in this process: a callable like the source. Close it, or use it as a context manager.
+
+        Raises RequestError for a candidate that cannot be loaded here, saying why.
+        """
+        home: Home | None = self.home
+        if self.recipe is None or home is None:
+            raise RequestError(f"{self.name} cannot be loaded: it is {self.status} ({self.reason})")
+        if home.locked is not None:
+            raise PackageError(home.locked)
+        if self.recipe.live and home.model is None:
+            raise RequestError(f"{self.name} exists only in memory; give it its model: package.attach(model)")
+        return load(self, home, device or self.device)
+
+
+class LoadedCandidate:
+    """A model ready to be called: takes and returns what the source does, in the kind of tensor passed in."""
+
+    def __init__(self, name: str, running: Running, signature: Signature) -> None:
+        from navigator_core.loading import like_the_source
+
+        self.name = name
+        self.signature = signature
+        self._running = running
+        self._call = like_the_source(running, signature)
+        self._closed = False
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call it as the source is called. Raises RequestError for arguments of another structure."""
+        if self._closed:
+            raise RequestError(f"{self.name} is closed")
+        return self._call(*args, **kwargs)
+
+    def close(self) -> None:
+        """Free what was loaded; calling it again does nothing."""
+        if not self._closed:
+            self._closed = True
+            self._running.model.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: types.TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<{self.name}, {'closed' if self._closed else 'loaded'}>"
+
+
+def load(candidate: Candidate, home: Home, device: str) -> LoadedCandidate:
+    """Load a candidate whose home is known."""
+    from navigator_core import loading, plugins, tensors
+    from navigator_core.declarations import FP32, Context, Precision
+
+    recipe = candidate.recipe
+    assert recipe is not None
+    tensors.register(plugins.installed().tensors.values())
+    model: Any = candidate.path
+    if recipe.live:
+        model = home.prepare(home.model, device) if home.prepare else home.model
+    precision = attrs.evolve(FP32, name=candidate.precision) if candidate.precision != FP32.name else FP32
+    context = Context(
+        signature=home.signature,
+        device=device,
+        precision=Precision(candidate.precision, precision.epsilon),
+        names=recipe.names,
+    )
+    try:
+        running = loading.start(recipe.runner, model, context)
+    except NavigatorError:
+        raise
+    except ImportError as error:
+        raise RequestError(f"{candidate.name} cannot be loaded here: {error}") from error
+    return LoadedCandidate(candidate.name, running, home.signature)
+
+

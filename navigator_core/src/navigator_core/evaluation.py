@@ -1,0 +1,223 @@
+"""One candidate in a worker: loaded once, verified on every batch, then measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from attrs import evolve, field, frozen
+
+from navigator_core import batches, gates, loading, profiling, serde, shipping, verification, worker
+from navigator_core.declarations import Context, Precision
+from navigator_core.loading import Kinds, Running, RunnerUse, Source
+from navigator_core.memory import PeakMemory, rss
+from navigator_core.reference import Reference, StoredBatch
+from navigator_core.results import Measurement, Tolerance, Verdict
+from navigator_core.signature import Names, Signature
+from navigator_core.verification import Deviation
+
+UNLIMITED = Tolerance(rtol=math.inf, atol=math.inf)
+
+
+@frozen(kw_only=True)
+class Evaluation:
+    """What the worker is told. ``source`` is the live model or the artifact's file.
+
+    ``is_reference`` marks the source's own runner. ``seconds`` is the time share of each batch size, ``sweep`` says
+    that the sizes end where throughput does.
+    """
+
+    source: Source
+    runner: RunnerUse
+    kinds: Kinds
+    reference: Reference
+    reference_folder: Path
+    names: Names = field(factory=Names)
+    device: str = "cpu"
+    precision: Precision
+    is_reference: bool = False
+    tolerance: Mapping[str, Tolerance] = field(factory=dict)
+    verify: Path | None = None
+    seconds: float = 1.0
+    sweep: bool = True
+    check: bool = True
+
+
+@frozen(kw_only=True)
+class Evaluated:
+    """``reason`` is None when every check holds, else the first that does not. ``failed``: it could not be run at all."""
+
+    verdict: Verdict | None
+    reason: str | None = None
+    failed: bool = False
+    measurements: tuple[Measurement, ...] = ()
+
+
+def evaluate(evaluation: Evaluation, folder: Path, emit: worker.Emit) -> Evaluated:
+    """Load, verify, and, if everything holds, measure. Raises what loading raises: the caller makes a failure of it."""
+    evaluation.kinds.register()
+    baseline = worker.empty_rss or rss()
+    model, parameters = shipping.open_source(evaluation.source, evaluation.device)
+    signature = evaluation.reference.signature.with_parameters(parameters)
+    sample = evaluation.reference.batches[0].inputs(evaluation.reference_folder)
+    context = Context(
+        signature=signature,
+        samples=(sample,),
+        device=evaluation.device,
+        precision=evaluation.precision,
+        names=evaluation.names,
+    )
+    with loading.start(evaluation.runner, model, context) as run:
+        if not evaluation.check:
+            return Evaluated(verdict=None, measurements=tuple(_profile(evaluation, run, baseline, emit)))
+        emit({"stage": "verify"})
+        judged = _verify(evaluation, run, signature)
+        if judged.reason is not None:
+            return judged
+        emit({"stage": "profile"})
+        measurements = tuple(_profile(evaluation, run, baseline, emit))
+    return evolve(judged, measurements=measurements)
+
+
+def _verify(evaluation: Evaluation, run: Running, signature: Signature) -> Evaluated:
+    reference = evaluation.reference
+    bars = _bars(evaluation)
+    found: list[Deviation] = []
+    checks: dict[str, str] = {}
+    pairs: list[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]] = []
+    first: dict[str, np.ndarray] | None = None
+    for batch in reference.batches:
+        expected = batch.reference(evaluation.reference_folder)
+        try:
+            outputs = run(batch.inputs(evaluation.reference_folder))
+        except Exception as error:
+            checks[batch.name] = f"raised {type(error).__name__}: {_first_line(error)}"
+            continue
+        if first is None:
+            first = outputs
+        if batch.name.startswith("sample "):
+            pairs.append((expected, outputs))
+        truth = batch.truth(evaluation.reference_folder)
+        off = verification.deviations(outputs, expected, truth, reference.noise, evaluation.tolerance)
+        if not reference.stochastic:
+            found += off
+            checks[batch.name] = _check(off, bars, evaluation)
+    if first is None:
+        return Evaluated(verdict=None, reason=next(iter(checks.values())), failed=True)
+    if reference.stochastic:
+        why = "the source is stochastic, so that nothing can be compared with it"
+        checks["repeatable"] = "ok" if evaluation.is_reference else why
+    else:
+        checks["repeated call"] = _repeated(evaluation, run, first, bars)
+        if reference.neighbours and not reference.coupled:
+            checks["rows independent"] = _independent(evaluation, run, signature)
+    gate_checks, metrics = gates.check(evaluation.verify, run, signature, dict(reference.metrics), pairs)
+    checks.update(gate_checks)
+    verdict = verification.verdict(found, checks, bars, evaluation.tolerance, metrics)
+    reason = next((f"{name}: {text}" for name, text in checks.items() if text != "ok"), None)
+    raised = any(text.startswith("raised ") for text in checks.values())
+    return Evaluated(verdict=verdict, reason=reason, failed=raised)
+
+
+def _bars(evaluation: Evaluation) -> dict[str, Tolerance]:
+    """The derived bar of each output; none for a reduced precision that the user's ``verify`` decides about."""
+    reference = evaluation.reference
+    decided = evaluation.verify is not None and evaluation.precision.epsilon > reference.precision.epsilon
+    return {
+        name: UNLIMITED if decided and not noise.exact
+        else verification.bar(noise, reference.precision, evaluation.precision)
+        for name, noise in reference.noise.items()
+    }
+
+
+def _check(found: list[Deviation], bars: Mapping[str, Tolerance], evaluation: Evaluation) -> str:
+    wrong = [d for d in found if not verification.within(d, bars, evaluation.tolerance)]
+    return verification.sentence(wrong[0], bars, evaluation.tolerance) if wrong else "ok"
+
+
+def _repeated(
+    evaluation: Evaluation, run: Running, first: dict[str, np.ndarray], bars: Mapping[str, Tolerance]
+) -> str:
+    """The first call once more, after all the others: nothing may be left of them."""
+    again = run(evaluation.reference.batches[0].inputs(evaluation.reference_folder))
+    off = verification.deviations(again, first, first, evaluation.reference.noise, {})
+    return "ok" if all(verification.within(d, bars, {}) for d in off) else "a repeated call gives another answer"
+
+
+def _independent(evaluation: Evaluation, run: Running, signature: Signature) -> str:
+    """A row's result does not depend on the rows beside it."""
+    try:
+        a, b = (run(batch.inputs(evaluation.reference_folder)) for batch in evaluation.reference.neighbours)
+    except Exception as error:
+        return f"raised {type(error).__name__}: {_first_line(error)}"
+    noise = evaluation.reference.noise
+    epsilon = 2 * evaluation.precision.epsilon
+    for name, row in batches.first_row(a, signature).items():
+        other = batches.first_row(b, signature)[name]
+        off = verification.deviations({name: other}, {name: row}, {name: row}, noise, {})[0]
+        allowed = max(16 * epsilon * noise[name].scale, noise[name].max_absolute)
+        if off.wrong or off.max_absolute > allowed:
+            by = off.wrong or f"by {off.max_absolute:.1e}, allowed {allowed:.1e}"
+            return f"row 0 of output {name!r} changes with the rows beside it ({by})"
+    return "ok"
+
+
+def _profile(evaluation: Evaluation, run: Running, baseline: int, emit: worker.Emit) -> Iterator[Measurement]:
+    """A measurement for each batch size, the smallest first; a sweep ends where throughput stops growing."""
+    reference = evaluation.reference
+    throughputs = []
+    for size in reference.sizes:
+        made = _of_size(reference, size)
+        if not made:
+            continue
+        inputs = [batch.inputs(evaluation.reference_folder) for batch in made]
+        ready = [run.bring_in(one) for one in inputs]
+        last: dict[int, Any] = {}
+
+        def call(i: int, ready: list[dict[str, Any]] = ready, last: dict[int, Any] = last) -> None:
+            turn = i % len(ready)
+            last[turn] = run.model.call(ready[turn])
+            run.model.synchronize()
+
+        with PeakMemory(baseline) as memory:
+            timing = profiling.time_calls(call, seconds=evaluation.seconds)
+        transfer = profiling.measure_transfer(
+            lambda one=inputs[0]: run.bring_in(one), lambda out=last[0]: loading.take_out(out)
+        )
+        measurement = profiling.measurement(size, timing, transfer, {"host": memory.peak})
+        if not reference.stochastic and evaluation.check:
+            measurement = _still_right(evaluation, made, last, measurement)
+        emit({"measured": serde.to_data(measurement)})
+        yield measurement
+        throughputs.append((size, measurement.throughput))
+        if evaluation.sweep and profiling.saturated(throughputs):
+            return
+
+
+def _still_right(
+    evaluation: Evaluation, made: list[StoredBatch], last: dict[int, Any], measurement: Measurement
+) -> Measurement:
+    """The measurement, if the outputs of the timed run were right; else RuntimeError: speed under load broke it."""
+    bars = _bars(evaluation)
+    for turn, outputs in last.items():
+        expected = made[turn].reference(evaluation.reference_folder)
+        truth = made[turn].truth(evaluation.reference_folder)
+        found = loading.take_out(outputs)
+        off = verification.deviations(found, expected, truth, evaluation.reference.noise, evaluation.tolerance)
+        text = _check(off, bars, evaluation)
+        if text != "ok":
+            raise RuntimeError(f"right when verified, wrong in the timed run at {made[turn].name}: {text}")
+    return measurement
+
+
+def _of_size(reference: Reference, size: int) -> list[StoredBatch]:
+    """The batches to measure a size with; where nothing has a batch axis, the samples as they are."""
+    pooled = [batch for batch in reference.batches if batch.name.startswith("batch ") and batch.size == size]
+    return pooled or [batch for batch in reference.batches if batch.name.startswith("sample ")]
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [""])[0][:200]

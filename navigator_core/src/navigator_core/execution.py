@@ -1,0 +1,280 @@
+"""Steps in worker processes: one worker for each kind of step, a fresh child for every step, a result for every end."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import pickle
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Generic, Self, TypeVar
+
+from attrs import define, field, frozen
+
+from navigator_core import serde, worker
+from navigator_core.declarations import Ref
+
+DEFAULT_TIMEOUT = 1800.0
+START_TIMEOUT = 120.0
+LOG_LINES = 3
+
+T = TypeVar("T")
+
+
+@frozen(kw_only=True)
+class Job(Generic[T]):
+    """A step as data: ``function(argument, folder, emit)`` returns a ``result``, all of them serialisable.
+
+    ``preload`` names the modules that the worker imports once for all steps of this kind.
+    """
+
+    function: Ref
+    argument: Any
+    result: type[T]
+    preload: tuple[str, ...] = ()
+
+
+@frozen
+class Done(Generic[T]):
+    """The step's value, and the seconds it took."""
+
+    value: T
+    duration: float
+
+
+@frozen
+class Failed:
+    """A step that did not end well: one sentence why, seconds, and what it printed last.
+
+    ``raised`` is the user's own exception where their model raised.
+    """
+
+    reason: str
+    duration: float
+    log: Path | None = None
+    raised: BaseException | None = field(default=None, eq=False, repr=False)
+
+
+Outcome = Done[T] | Failed
+
+
+@define
+class _Worker:
+    process: subprocess.Popen[bytes]
+    connection: socket.socket
+    pending: bytes = b""
+
+    def send(self, message: dict[str, Any]) -> None:
+        self.connection.sendall(json.dumps(message).encode() + b"\n")
+
+    def receive(self, deadline: float) -> dict[str, Any]:
+        """The next message. Raises TimeoutError at the deadline and EOFError when the worker is gone."""
+        while b"\n" not in self.pending:
+            with selectors.DefaultSelector() as selector:
+                selector.register(self.connection, selectors.EVENT_READ)
+                if not selector.select(max(0.0, deadline - time.monotonic())):
+                    raise TimeoutError
+            data = self.connection.recv(1 << 16)
+            if not data:
+                raise EOFError
+            self.pending += data
+        line, _, self.pending = self.pending.partition(b"\n")
+        message: dict[str, Any] = json.loads(line)
+        return message
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.connection.close()
+
+
+@define
+class Workers:
+    """The pool. A context manager: at its end every worker is gone."""
+
+    _workers: dict[tuple[str, ...], _Worker] = field(factory=dict)
+
+    def run(
+        self,
+        job: Job[T],
+        folder: Path,
+        output: Path,
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+        heard: Callable[[dict[str, Any]], None] = lambda message: None,
+        here: bool = False,
+    ) -> Outcome[T]:
+        """Run a step and wait for it; whatever goes wrong is a `Failed`.
+
+        What the step makes goes into ``output``; its job, log and result into ``folder``. ``here`` runs it in this process, for a model that cannot leave it. ``heard`` gets what the step emits.
+        """
+        write_job(job, folder, output)
+        begun = time.monotonic()
+        if here:
+            worker.run_step(folder, heard)
+            return read_result(job, folder, time.monotonic() - begun)
+        try:
+            ended = self._run(job, folder, begun + timeout, heard)
+        except BaseException:  # Ctrl-C, or an observer that raises: nothing of the step may stay
+            self._end(job.preload)
+            raise
+        duration = time.monotonic() - begun
+        if ended is not None:
+            return Failed(_with_log(ended.format(seconds=f"{duration:.0f}"), folder), duration, folder / "log.txt")
+        return read_result(job, folder, duration)
+
+    def _run(
+        self, job: Job[T], folder: Path, deadline: float, heard: Callable[[dict[str, Any]], None]
+    ) -> str | None:
+        """None when the step wrote its result, else the sentence that says how it ended."""
+        child: int | None = None
+        try:
+            active = self._worker(job.preload)
+            active.send({"do": "run", "folder": str(folder)})
+            while True:
+                message = active.receive(deadline)
+                if "pid" in message:
+                    child = message["pid"]
+                elif "exit" in message:
+                    finished = (folder / "result.json").exists()
+                    return None if finished else describe_exit(message["exit"])
+                else:
+                    heard(message)
+        except TimeoutError:
+            if child is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child, signal.SIGKILL)
+            self._end(job.preload)
+            return "was stopped after {seconds} s, its time limit"
+        except (EOFError, OSError) as error:
+            self._end(job.preload)
+            return f"the worker ended ({type(error).__name__})"
+
+    def _worker(self, preload: tuple[str, ...]) -> _Worker:
+        active = self._workers.get(preload)
+        if active is None or active.process.poll() is not None:
+            active = self._workers[preload] = start_worker(preload)
+        return active
+
+    def _end(self, preload: tuple[str, ...]) -> None:
+        active = self._workers.pop(preload, None)
+        if active is not None:
+            active.end()
+
+    def close(self) -> None:
+        """End every worker."""
+        for preload in list(self._workers):
+            self._end(preload)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: types.TracebackType | None) -> None:
+        self.close()
+
+
+def start_worker(preload: tuple[str, ...]) -> _Worker:
+    """Start a worker with this process's ``sys.path``; nothing of the user's ``__main__`` is imported."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "navigator_core.worker", str(theirs.fileno())],
+            pass_fds=(theirs.fileno(),),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=_environment(),
+            start_new_session=True,  # Ctrl-C reaches us, and we end the worker
+        )
+    active = _Worker(process, ours)
+    active.send({"do": "start", "sys_path": [entry or str(Path.cwd()) for entry in sys.path], "preload": list(preload)})
+    active.receive(time.monotonic() + START_TIMEOUT)
+    return active
+
+
+def _environment() -> dict[str, str]:
+    """Ours, with a path on which the worker finds navigator_core itself even when we were not installed."""
+    home = str(Path(__file__).resolve().parent.parent)
+    paths = [home, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def write_job(job: Job[Any], folder: Path, output: Path) -> None:
+    """``job.json`` and the script that repeats the step alone."""
+    argument_type = type(job.argument)
+    data = {
+        "function": job.function.target,
+        "argument_type": f"{argument_type.__module__}:{argument_type.__qualname__}",
+        "argument": serde.to_data(job.argument),
+        "output": str(output),
+        "sys_path": [entry or str(Path.cwd()) for entry in sys.path],
+    }
+    (folder / "job.json").write_text(json.dumps(data, indent=1))
+    (folder / "reproduce.py").write_text(
+        f'"""Repeats this step alone: {sys.executable} reproduce.py"""\n\n'
+        "from navigator_core.worker import reproduce\n\nreproduce(__file__)\n"
+    )
+
+
+def read_result(job: Job[T], folder: Path, duration: float) -> Outcome[T]:
+    """What the step left in its folder."""
+    log = folder / "log.txt"
+    try:
+        result = json.loads((folder / "result.json").read_text())
+        if "value" in result:
+            return Done(serde.from_data(result["value"], job.result), duration)
+    except (OSError, ValueError) as error:
+        return Failed(f"left no readable result ({error})", duration, log)
+    error = result["error"]
+    message = " ".join(error["message"].split())
+    reason = f"{error['type']}: {message}" if message else error["type"]
+    return Failed(shorten(reason), duration, log, _raised(error))
+
+
+def _raised(error: dict[str, Any]) -> BaseException | None:
+    """The user's own exception, with their traceback as a note; None where it was not their model that raised."""
+    if error["source"] is None:
+        return None
+    raised: BaseException
+    if error["pickled"]:
+        raised = pickle.loads(base64.b64decode(error["pickled"]))
+    else:
+        raised = RuntimeError(f"{error['type']}: {error['message']}")
+    raised.add_note(f"{error['source']}\n\nWhere it was raised, in a worker:\n{error['traceback']}")
+    return raised
+
+
+def describe_exit(code: int) -> str:
+    """How a process ended: its signal's name or its exit code."""
+    if code >= 0:
+        return f"ended with exit code {code} before it had a result"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    hint = {"SIGSEGV": ", a crash in native code", "SIGKILL": ", as the kernel does when memory runs out"}
+    return f"was ended by {name}{hint.get(name, '')}"
+
+
+def shorten(text: str, limit: int = 300) -> str:
+    """One line of bounded length."""
+    line = " ".join(text.split())
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"
+
+
+def _with_log(sentence: str, folder: Path) -> str:
+    try:
+        tail = (folder / "log.txt").read_bytes()[-4000:].decode(errors="replace").strip().splitlines()
+    except OSError:
+        return sentence
+    last = " | ".join(line.strip() for line in tail[-LOG_LINES:] if line.strip())
+    return shorten(f"{sentence}; last lines: {last}" if last else sentence, 500)

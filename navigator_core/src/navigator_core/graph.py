@@ -1,0 +1,216 @@
+"""Formats and conversions as a graph, and the paths through it. Pure: values in, values out."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from attrs import field, frozen
+
+from navigator_core.availability import Unavailable
+from navigator_core.declarations import Converter, Exporter, Format, Framework, Probe, Requirement, Runner, Variant
+
+if TYPE_CHECKING:
+    from navigator_core.plugins import Plugins
+
+PASSES = 2
+"""How many conversions of a format into itself (onnx->onnx[fp16]) one path may hold."""
+
+Ask = Callable[[Iterable[Requirement | Probe]], Unavailable | None]
+
+
+@frozen
+class Conversion:
+    """One way of taking one edge. ``variant=None``: the edge's only way, unnamed, with its default options."""
+
+    source: str
+    target: str
+    variant: Variant | None
+    declaration: Exporter | Converter
+    unavailable: Unavailable | None = None
+
+    @property
+    def name(self) -> str:
+        """ "torch->onnx[dynamo]"; "onnx->tensorrt" for an unnamed one."""
+        return f"{self.source}->{self.target}" + (f"[{self.variant.name}]" if self.variant else "")
+
+
+Path = tuple[Conversion, ...]
+
+
+@frozen
+class Graph:
+    """``formats`` by name, None for one that conversions name and nobody declares; conversions in order of name."""
+
+    formats: Mapping[str, Format | Framework | None]
+    conversions: tuple[Conversion, ...]
+    leaving: Mapping[str, tuple[Conversion, ...]] = field(init=False, repr=False, eq=False)
+    """The conversions from each format, in order of name."""
+
+    @leaving.default
+    def _leaving(self) -> Mapping[str, tuple[Conversion, ...]]:
+        found: dict[str, list[Conversion]] = {}
+        for conversion in self.conversions:
+            found.setdefault(conversion.source, []).append(conversion)
+        return {name: tuple(conversions) for name, conversions in found.items()}
+
+
+def build(plugins: Plugins, unavailable: Ask) -> Graph:
+    """The graph of what the plugins declare, in an order that does not depend on theirs.
+
+    ``unavailable`` says what requirements lack, None when they hold (`availability.missing`). A conversion from or
+    to a format that nobody declares stays in the graph, unavailable, with the remedy that its own requirements list.
+    """
+    declarations: list[Exporter | Converter] = [*plugins.exporters, *plugins.converters]
+    named = {name for edge in declarations for name in (edge.source, edge.target)}
+    formats = {name: plugins.formats.get(name) for name in sorted(named | plugins.formats.keys())}
+    conversions = [
+        Conversion(edge.source, edge.target, variant, edge, _obstacle(edge, variant, formats, unavailable))
+        for edge in declarations
+        for variant in edge.variants or (None,)
+    ]
+    conversions.sort(key=lambda c: (c.source, c.target, c.variant.name if c.variant else ""))
+    return Graph(formats, tuple(conversions))
+
+
+def paths(graph: Graph, source: str, limit: int = 4, targets: Iterable[str] | None = None) -> Iterator[Path]:
+    """Every way to go on from a format, each as a tuple of conversions.
+
+    1. The first is the empty path.
+    2. The prefixes of a path come before it.
+    3. Shorter paths come first; those of equal length in the order of their conversions' names.
+    4. No path comes twice.
+    5. A path holds at most ``limit`` conversions, each starting where the one before ended.
+    6. A path enters no format twice, except by passes (onnx->onnx[fp16]): at most `PASSES`, and none of them twice.
+    7. Only the last conversion of a path may be unavailable: nothing goes on from there.
+    8. With ``targets``, all paths that end in one of them come, with all their prefixes, and nothing from where none
+       could be reached within the limit. (A path cut short by rule 7 comes where a target lay ahead: it says why.)
+    """
+    steps_to = None if targets is None else _distances(graph, targets)
+    waiting: deque[tuple[Path, frozenset[str]]] = deque([((), frozenset((source,)))])
+    while waiting:
+        path, entered = waiting.popleft()
+        yield path
+        left = limit - len(path) - 1
+        if left < 0 or (path and path[-1].unavailable):
+            continue
+        for conversion in graph.leaving.get(path[-1].target if path else source, ()):
+            hopeless = steps_to is not None and steps_to.get(conversion.target, inf) > left
+            if not hopeless and _may_follow(conversion, path, entered):
+                waiting.append(((*path, conversion), entered | {conversion.target}))
+
+
+def reachable(graph: Graph, source: str) -> frozenset[str]:
+    """The formats that available conversions lead to, ``source`` itself included."""
+    found, waiting = {source}, [source]
+    while waiting:
+        for conversion in graph.leaving.get(waiting.pop(), ()):
+            if conversion.unavailable is None and conversion.target not in found:
+                found.add(conversion.target)
+                waiting.append(conversion.target)
+    return frozenset(found)
+
+
+def runners_for(plugins: Plugins, format: str) -> list[Runner]:
+    """The runners that execute a format, in order of name."""
+    return [runner for _, runner in sorted(plugins.runners.items()) if format in runner.formats]
+
+
+def to_text(graph: Graph) -> str:
+    """One line for each conversion, with the reason and remedy of those that are unavailable."""
+    return "\n".join(c.name + (f"  unavailable: {c.unavailable}" if c.unavailable else "") for c in graph.conversions)
+
+
+def to_dict(graph: Graph) -> dict[str, Any]:
+    """The graph in plain values, as ``--json`` prints it."""
+    return {
+        "formats": [{"name": name, "kind": _kind(value)} for name, value in graph.formats.items()],
+        "conversions": [_conversion_to_dict(conversion) for conversion in graph.conversions],
+    }
+
+
+def to_mermaid(graph: Graph) -> str:
+    """A Mermaid flowchart: frameworks rounded, formats square, what is unavailable dotted."""
+    ids = {name: f"n{i}" for i, name in enumerate(graph.formats)}
+    lines = ["flowchart LR"]
+    for name, value in graph.formats.items():
+        label = f'"{_escape(name)}"'
+        lines.append(f"  {ids[name]}" + (f"([{label}])" if isinstance(value, Framework) else f"[{label}]"))
+    for conversion in graph.conversions:
+        arrow = "-.->" if conversion.unavailable else "-->"
+        label = f'|"{_escape(conversion.variant.name)}"|' if conversion.variant else ""
+        lines.append(f"  {ids[conversion.source]} {arrow}{label} {ids[conversion.target]}")
+    return "\n".join(lines)
+
+
+def _obstacle(
+    edge: Exporter | Converter,
+    variant: Variant | None,
+    formats: Mapping[str, Format | Framework | None],
+    unavailable: Ask,
+) -> Unavailable | None:
+    lacking = unavailable((*edge.requirements, *(variant.requirements if variant else ())))
+    undeclared = next((name for name in (edge.source, edge.target) if formats[name] is None), None)
+    if undeclared is not None:
+        remedy = lacking.remedy if lacking else f"install a plugin that declares the format {undeclared!r}"
+        return Unavailable(f"no installed plugin declares the format {undeclared!r}", remedy)
+    return lacking or _misfit(edge, formats)
+
+
+def _misfit(edge: Exporter | Converter, formats: Mapping[str, Format | Framework | None]) -> Unavailable | None:
+    """An exporter is handed a live model, a converter a path, and both write a path; two plugins may disagree."""
+    exports = isinstance(edge, Exporter)
+    if isinstance(formats[edge.source], Framework) is not exports:
+        have, other = ("an artifact", "a converter") if exports else ("a live model", "an exporter")
+        reason = f"{edge.source!r} is {have}, so what goes from it is {other}"
+        return Unavailable(reason, "its plugin's author must declare it as such")
+    if isinstance(formats[edge.target], Framework):
+        reason = f"{edge.target!r} is a live model, and a conversion writes an artifact"
+        return Unavailable(reason, "its plugin's author must declare another target")
+    return None
+
+
+def _may_follow(conversion: Conversion, path: Path, entered: frozenset[str]) -> bool:
+    if conversion.source != conversion.target:
+        return conversion.target not in entered
+    passes = [taken for taken in path if taken.source == taken.target]
+    return len(passes) < PASSES and all(taken is not conversion for taken in passes)
+
+
+def _distances(graph: Graph, targets: Iterable[str]) -> dict[str, int]:
+    """How many conversions each format is away from the nearest target, unavailable ones counted in."""
+    entering: dict[str, set[str]] = {}
+    for conversion in graph.conversions:
+        entering.setdefault(conversion.target, set()).add(conversion.source)
+    found = dict.fromkeys(targets, 0)
+    waiting = deque(found)
+    while waiting:
+        here = waiting.popleft()
+        for source in entering.get(here, set()) - found.keys():
+            found[source] = found[here] + 1
+            waiting.append(source)
+    return found
+
+
+def _kind(value: Format | Framework | None) -> str:
+    if value is None:
+        return "undeclared"
+    return "framework" if isinstance(value, Framework) else "format"
+
+
+def _conversion_to_dict(conversion: Conversion) -> dict[str, Any]:
+    variant, obstacle = conversion.variant, conversion.unavailable
+    return {
+        "name": conversion.name,
+        "source": conversion.source,
+        "target": conversion.target,
+        "variant": variant.name if variant else None,
+        "precision": variant.precision.name if variant and variant.precision else None,
+        "unavailable": {"reason": obstacle.reason, "remedy": obstacle.remedy} if obstacle else None,
+    }
+
+
+def _escape(text: str) -> str:
+    return text.replace("&", "#amp;").replace('"', "#quot;")

@@ -1,0 +1,36 @@
+"""The whole story, in order: what the model is, what it means, what can be tried, what came of it, what is best."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from navigator_core import branches, subjects, outcome, planning, references
+from navigator_core.events import RunFinished, RunStarted
+from navigator_core.report import Report
+from navigator_core.request import Request
+from navigator_core.session import Session
+
+
+def optimize(model: Any, samples: Any, request: Request) -> Report:
+    """Try every path to every runner; see `navigator.optimize`."""
+    plugins = request.plugins()
+    source = subjects.identify(model, samples, request, plugins)
+    with request.session(plugins) as session:
+        subject = subjects.ship(source, request, plugins, session)
+        machine = references.survey_machine(subject, request, plugins, session)
+        reference = references.understand(subject, machine, request, session)
+        plan = planning.make(
+            plugins,
+            machine.graph,
+            source.format,
+            reference.value.precision,
+            machine.device.name,
+            request.wishes(),
+            machine.survey,
+        )
+        session.tell(RunStarted, steps=len(plan.steps) + sum(branch.unavailable is None for branch in plan.branches))
+        artifacts = branches.convert(plan, subject, reference, machine, session)
+        candidates = branches.evaluate(plan, artifacts, subject, reference, machine, request, session)
+        report = outcome.report(candidates, artifacts, subject, reference, machine, request, session)
+        session.tell(RunFinished, report=report)
+    return report

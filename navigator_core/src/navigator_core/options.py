@@ -1,0 +1,77 @@
+"""What the user wants built: options by format, edge or runner, checked, one variant for each value of a list."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import attrs
+from attrs import frozen
+
+from navigator_core import serde
+from navigator_core.errors import RequestError, unknown
+
+Options = Mapping[str, Mapping[str, Any]]
+
+
+@frozen
+class Choice:
+    """Options as the plugin's own value; ``label`` tells it from the other values of a list: "opset=18"."""
+
+    value: Any
+    label: str = ""
+
+
+def check_keys(options: Options, formats: Iterable[str], edges: Iterable[str], runners: Iterable[str]) -> None:
+    """Raises RequestError for a key that is no format, "a->b" or "@runner", with the closest ones that are."""
+    known = {*formats, *edges, *(f"@{name}" for name in runners)}
+    for key, fields in options.items():
+        if key not in known:
+            raise unknown("key in options", key, known)
+        if not isinstance(fields, Mapping):
+            raise RequestError(f"options[{key!r}] must be a mapping of fields, not {fields!r}")
+
+
+def choices(options: Options, keys: Iterable[str], cls: type | None, default: Any) -> Iterator[Choice]:
+    """The options that ``keys`` (later ones win) make of a default, one `Choice` for each combination of lists.
+
+    Raises RequestError for a field the options do not have, and for a value that they refuse.
+    """
+    said: dict[str, tuple[str, Any]] = {}
+    for key in keys:
+        said.update({field: (key, value) for field, value in options.get(key, {}).items()})
+    if cls is None or (default is None and not said):
+        if said:
+            key = next(iter(said.values()))[0]
+            raise RequestError(f"options[{key!r}]: {key.lstrip('@')} has no options")
+        yield Choice(default if cls is None else _build(cls, {}, ""))
+        return
+    base = _build(cls, {}, "") if default is None else default
+    fields = {field.alias or field.name: field for field in attrs.fields(cls)}
+    for name, (key, _) in said.items():
+        if name not in fields:
+            raise unknown(f"field in options[{key!r}]", name, fields)
+    lists = {n: list(v) for n, (_, v) in said.items() if isinstance(v, list) and not _takes_list(fields[n])}
+    for combination in itertools.product(*lists.values()):
+        varied = dict(zip(lists, combination, strict=True))
+        values = {**{name: value for name, (_, value) in said.items()}, **varied}
+        where = ", ".join(sorted({key for key, _ in said.values()}))
+        yield Choice(
+            _build(cls, {**_fields(base), **values}, where), ",".join(f"{name}={value}" for name, value in varied.items())
+        )
+
+
+def _takes_list(field: Any) -> bool:
+    return any(word in str(field.type).lower() for word in ("list", "tuple", "sequence"))
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return {field.alias or field.name: getattr(value, field.name) for field in attrs.fields(type(value)) if field.init}
+
+
+def _build(cls: type, values: Mapping[str, Any], where: str) -> Any:
+    try:
+        return serde.from_data(serde.to_data(cls(**values)), cls)  # a wrong type is found here, not in the worker
+    except (TypeError, ValueError) as error:
+        raise RequestError(f"options[{where!r}]: {error}") from None

@@ -1,0 +1,108 @@
+"""The report, put together from all that happened."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+
+import attrs
+
+import navigator_core
+from navigator_core import availability, planning, selection
+from navigator_core import report as reports
+from navigator_core.branches import Artifact, Artifacts
+from navigator_core.candidates import Candidate
+from navigator_core.declarations import Requirement
+from navigator_core.references import Machine, Understood
+from navigator_core.report import Report
+from navigator_core.request import PRECISIONS, Request
+from navigator_core.session import Session
+from navigator_core.subjects import Subject
+
+
+def report(
+    candidates: Sequence[Candidate],
+    artifacts: Artifacts,
+    subject: Subject,
+    reference: Understood,
+    machine: Machine,
+    request: Request,
+    active: Session,
+) -> Report:
+    """Select the best, put the candidates in order and say what was assumed."""
+    value = reference.value
+    epsilons = {**PRECISIONS, **_declared_epsilons(machine)}
+    decided = request.verify is not None or request.tolerance is not None
+    wanted = tuple(sorted({c.precision for c in candidates})) if decided else None
+    precisions = request.precisions if request.precisions is not None else wanted
+    allowed = reports.allowing(value.precision.name, precisions, epsilons)
+    chosen = selection.select(candidates, request.objective, allowed)
+    baseline = planning.baseline_name(subject.identified.format, subject.identified.runner)
+    notes = [*subject.notes, *value.notes, *active.notes]
+    made = Report(
+        candidates=selection.in_order(candidates, chosen),
+        signature=value.signature.with_parameters(subject.samples.parameters),
+        environment=environment(machine),
+        objective=request.objective,
+        precision=value.precision.name,
+        precisions=precisions,
+        epsilons=epsilons,
+        baseline=baseline if any(c.name == baseline for c in candidates) else None,
+        best_name=chosen.best,
+        why=chosen.why,
+        bar=reports.understood(value) if request.check else "",
+        run=active.run.name,
+        elapsed=active.elapsed,
+        reference=value,
+        reference_folder=reference.folder,
+        artifacts={name: one for name, one in artifacts.items() if isinstance(one, Artifact)},
+    )
+    notes += _offers(made)
+    return attrs.evolve(made, notes=tuple(dict.fromkeys(notes)))
+
+
+def _offers(made: Report) -> list[str]:
+    """What reduced precisions would bring, if the user allowed them."""
+    best = made.best
+    offers = []
+    for candidate in made.candidates:
+        refused = candidate.status == "ok" and (candidate.reason or "").startswith("reduced precision")
+        if not refused or best is None or not candidate.measurements or not best.measurements:
+            continue
+        ratio = best.measurements[0].p50.value / candidate.measurements[0].p50.value
+        error = max((o.relative_l2 for o in candidate.verdict.outputs.values()), default=0.0) if candidate.verdict else 0.0
+        if ratio > 1 + selection.TIE_MARGIN:
+            offers.append(
+                f"{candidate.name} is {ratio:.1f} times faster at relative error {error:.0e}: allow it with "
+                f"precisions=({made.precision!r}, {candidate.precision!r})"
+            )
+    return offers
+
+
+def environment(machine: Machine) -> dict[str, str]:
+    """Where the numbers come from: machine, device, and the versions of everything that took part."""
+    found = {
+        "navigator-core": navigator_core.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": f"{machine.device.name}: {machine.device.description}",
+        "cores": str(len(os.sched_getaffinity(0))),
+    }
+    for plugin in machine.plugins.loaded:
+        if plugin.distribution:
+            found[plugin.distribution] = plugin.version or ""
+    declared = [*(c.declaration for c in machine.graph.conversions), *machine.plugins.runners.values()]
+    for one in declared:
+        for requirement in one.requirements:
+            for text in requirement.any_of if isinstance(requirement, Requirement) else ():
+                name = availability.parse(text).name
+                version = availability.installed_version(name)
+                if version:
+                    found[name] = version
+    return found
+
+
+def _declared_epsilons(machine: Machine) -> dict[str, float]:
+    declared = [*(c.declaration for c in machine.graph.conversions), *machine.plugins.runners.values()]
+    return {v.precision.name: v.precision.epsilon for one in declared for v in one.variants if v.precision}

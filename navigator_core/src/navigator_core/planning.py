@@ -1,0 +1,246 @@
+"""What will be tried: every path to every format as a trie of steps, every runner on each end of it.
+
+What cannot be taken is planned too, with the reason: a branch is never silently missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import attrs
+from attrs import frozen
+
+from navigator_core import graph as graphs
+from navigator_core import options as wishes
+from navigator_core.availability import Unavailable, missing, probes
+from navigator_core.declarations import Precision, Probe, Requirement, Runner
+from navigator_core.errors import NoPathError, unknown
+from navigator_core.graph import Conversion, Graph
+from navigator_core.options import Choice, Options
+from navigator_core.plugins import Plugins
+from navigator_core.survey import CPU, Survey, kind
+
+
+@frozen(kw_only=True)
+class Step:
+    """One export or conversion. ``name`` is the whole path to it; ``parent`` the name of the step before, or None."""
+
+    name: str
+    parent: str | None
+    conversion: Conversion
+    choice: Choice
+    precision: Precision
+    device: str
+
+
+@frozen(kw_only=True)
+class Branch:
+    """One candidate to be: an artifact (``step``; None: the source itself) and a runner.
+
+    ``runner`` is None where the path already ends at an obstacle; ``unavailable`` then says which.
+    """
+
+    name: str
+    step: str | None
+    format: str
+    runner: Runner | None
+    choice: Choice
+    precision: Precision
+    device: str
+    unavailable: Unavailable | None = None
+
+
+@frozen(kw_only=True)
+class Plan:
+    """Steps in an order in which each comes after its parent, and the branches that end them."""
+
+    steps: tuple[Step, ...]
+    branches: tuple[Branch, ...]
+
+
+@frozen(kw_only=True)
+class Wishes:
+    """What the user asked of the plan. None: all."""
+
+    targets: tuple[str, ...] | None = None
+    runners: tuple[str, ...] | None = None
+    options: Options = attrs.Factory(dict)
+    limit: int = 4
+
+
+def check(wishes_: Wishes, plugins: Plugins, graph: Graph) -> None:
+    """Raises RequestError for a format, runner or option key that does not exist, with the closest that do."""
+    for name in wishes_.targets or ():
+        if name not in graph.formats:
+            raise unknown("format in targets", name, graph.formats)
+    for name in wishes_.runners or ():
+        if name not in plugins.runners:
+            raise unknown("runner", name, plugins.runners)
+    edges = {f"{c.source}->{c.target}" for c in graph.conversions}
+    wishes.check_keys(wishes_.options, graph.formats, edges, plugins.runners)
+
+
+def make(
+    plugins: Plugins, graph: Graph, source: str, precision: Precision, device: str, asked: Wishes, survey: Survey
+) -> Plan:
+    """The plan for a model of format ``source`` whose own arithmetic is ``precision``.
+
+    Raises NoPathError where a target cannot be reached by any conversion, listing every edge that would have helped.
+    """
+    steps: list[Step] = []
+    branches: list[Branch] = []
+    ends: dict[tuple[Conversion, ...], list[tuple[str | None, Precision]]] = {}
+    for path in graphs.paths(graph, source, asked.limit, asked.targets):
+        if not path:
+            ends[()] = [(None, precision)]
+            branches += _branches(plugins, asked, source, None, source, precision, device)
+            continue
+        last = path[-1]
+        obstacle = _obstacle(last, device, survey)
+        ends[path] = []
+        for parent, before in ends[path[:-1]]:
+            after = (last.variant.precision if last.variant else None) or before
+            for choice in _choices(last, asked.options):
+                name = _step_name(parent or source, last, choice)
+                if obstacle is not None:
+                    branches.append(_dead_end(name, last, choice, after, device, obstacle))
+                    continue
+                where = device if kind(device) in last.declaration.devices else CPU
+                steps.append(
+                    Step(name=name, parent=parent, conversion=last, choice=choice, precision=after, device=where)
+                )
+                ends[path].append((name, after))
+                branches += _branches(plugins, asked, last.target, name, name, after, device)
+    branches = [_probed(branch, survey) for branch in branches if _wanted(branch, asked, source)]
+    _require_paths(branches, asked, graph, source)
+    return Plan(steps=_needed(steps, branches), branches=tuple(branches))
+
+
+def _step_name(parent: str, conversion: Conversion, choice: Choice) -> str:
+    inside = ",".join(filter(None, (conversion.variant.name if conversion.variant else "", choice.label)))
+    return f"{parent}->{conversion.target}" + (f"[{inside}]" if inside else "")
+
+
+def _choices(conversion: Conversion, options: Options) -> Iterable[Choice]:
+    keys = (conversion.target, f"{conversion.source}->{conversion.target}")
+    default = conversion.variant.options if conversion.variant else None
+    return wishes.choices(options, keys, conversion.declaration.options, default)
+
+
+def _branches(
+    plugins: Plugins, asked: Wishes, format_name: str, step: str | None, path: str, before: Precision, device: str
+) -> Iterable[Branch]:
+    """A branch for every variant of every runner that takes the format."""
+    for runner in graphs.runners_for(plugins, format_name):
+        for variant in runner.variants or (None,):
+            precision = (variant.precision if variant else None) or before
+            default = variant.options if variant else None
+            for choice in wishes.choices(asked.options, (f"@{runner.name}",), runner.options, default):
+                inside = ",".join(filter(None, (variant.name if variant else "", choice.label)))
+                requirements = (*runner.requirements, *(variant.requirements if variant else ()))
+                yield Branch(
+                    name=f"{path} @ {runner.name}" + (f"[{inside}]" if inside else ""),
+                    step=step,
+                    format=format_name,
+                    runner=attrs.evolve(runner, requirements=requirements),
+                    choice=choice,
+                    precision=precision,
+                    device=device,
+                )
+
+
+def _dead_end(
+    name: str, conversion: Conversion, choice: Choice, precision: Precision, device: str, obstacle: Unavailable
+) -> Branch:
+    return Branch(
+        name=name,
+        step=None,
+        format=conversion.target,
+        runner=None,
+        choice=choice,
+        precision=precision,
+        device=device,
+        unavailable=obstacle,
+    )
+
+
+def _obstacle(conversion: Conversion, device: str, survey: Survey) -> Unavailable | None:
+    variant = conversion.variant.requirements if conversion.variant else ()
+    requirements = (*conversion.declaration.requirements, *variant)
+    devices = conversion.declaration.devices
+    here = CPU in devices or not devices  # what runs on the CPU converts for every device
+    return conversion.unavailable or (None if here else _misplaced(devices, device)) or probed(requirements, survey)
+
+
+def _misplaced(devices: tuple[str, ...], device: str) -> Unavailable | None:
+    """What is for other devices than the run's."""
+    if not devices or kind(device) in devices:
+        return None
+    return Unavailable(f"runs on {' or '.join(devices)}, and this run is for {device}", f"device={devices[0]!r}")
+
+
+def probed(requirements: Iterable[Requirement | Probe], survey: Survey) -> Unavailable | None:
+    """The first obstacle that a probe found."""
+    checks = [str(r.check) for r in requirements if isinstance(r, Probe)]
+    return next((survey.obstacles[check] for check in checks if check in survey.obstacles), None)
+
+
+def _probed(branch: Branch, survey: Survey) -> Branch:
+    """The branch with what stands in its runner's way."""
+    if branch.runner is None:
+        return branch
+    requirements = branch.runner.requirements
+    obstacle = _misplaced(branch.runner.devices, branch.device) or missing(requirements) or probed(requirements, survey)
+    return attrs.evolve(branch, unavailable=obstacle)
+
+
+def _wanted(branch: Branch, asked: Wishes, source: str) -> bool:
+    if asked.runners is not None and branch.runner is not None and branch.runner.name not in asked.runners:
+        return False
+    if asked.targets is None or branch.runner is None:
+        return True
+    return branch.format in asked.targets or (branch.step is None and source in asked.targets)
+
+
+def _require_paths(branches: list[Branch], asked: Wishes, graph: Graph, source: str) -> None:
+    if any(branch.runner is not None for branch in branches) or any(b.unavailable for b in branches):
+        return
+    wanted = ", ".join(asked.targets or ()) or "any format"
+    edges = "\n".join(
+        f"  {c.name}" + (f": {c.unavailable}" if c.unavailable else "")
+        for c in graph.conversions
+        if c.source == source or c.target in (asked.targets or ())
+    )
+    raise NoPathError(
+        f"no runner can be reached from {source!r} on the way to {wanted}"
+        + (f"; the conversions there are:\n{edges}" if edges else "; no installed plugin declares a conversion")
+    )
+
+
+def _needed(steps: list[Step], branches: list[Branch]) -> tuple[Step, ...]:
+    """The steps that some available branch needs, with their parents."""
+    by_name = {step.name: step for step in steps}
+    needed: set[str] = set()
+    for branch in branches:
+        name = branch.step if branch.unavailable is None else None
+        while name is not None and name not in needed:
+            needed.add(name)
+            name = by_name[name].parent
+    return tuple(step for step in steps if step.name in needed)
+
+
+def questions_of(plugins: Plugins, graph: Graph, device_kinds: Mapping[str, int] | Iterable[str]) -> tuple[Probe, ...]:
+    """The probes whose other requirements hold, of conversions and runners for these device kinds."""
+    kinds = set(device_kinds)
+    found: dict[str, Probe] = {}
+    declared = [*(c.declaration for c in graph.conversions), *plugins.runners.values()]
+    for one in declared:
+        if kinds & set(one.devices or kinds) and missing(one.requirements) is None:
+            found.update({str(probe.check): probe for probe in probes(one.requirements)})
+    return tuple(found[name] for name in sorted(found))
+
+
+def baseline_name(source: str, runner: Runner) -> str:
+    """The name of the source's own candidate, by its reference runner."""
+    variant = runner.variants[0].name if runner.variants else ""
+    return f"{source} @ {runner.name}" + (f"[{variant}]" if variant else "")

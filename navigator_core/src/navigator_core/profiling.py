@@ -1,0 +1,162 @@
+"""How fast, in this process: calls timed one by one until the answer is sure enough, or the time is spent."""
+
+from __future__ import annotations
+
+import gc
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from attrs import frozen
+
+from navigator_core.results import Estimate, Measurement
+from navigator_core.statistics import has_trend, median, quantile, relative_half_width, throughput
+
+Clock = Callable[[], float]
+
+_EARLIEST_STOP = 50
+"""Calls before which a narrow interval ends nothing: the first few agree by luck too often."""
+
+_LITTER = 2000
+"""New Python objects after which they are collected, between two calls."""
+
+
+@frozen
+class Timing:
+    """Seconds of single calls after ``warmup_calls`` others. ``unstable``: None, or why they say less than asked."""
+
+    samples: tuple[float, ...]
+    warmup_calls: int
+    unstable: str | None
+
+
+def time_calls(
+    call: Callable[[int], object],
+    *,
+    target: float = 0.02,
+    seconds: float = 1.0,
+    min_calls: int = 6,
+    max_calls: int = 100_000,
+    warmup_seconds: float | None = None,
+    clock: Clock = time.perf_counter,
+) -> Timing:
+    """Time ``call(0)``, ``call(1)``, ... until the median is known to ``target``, or ``seconds`` are spent.
+
+    ``call(i)`` does all of its work before it returns: it waits for the device, and takes its input by ``i``.
+    Warm-up calls come first, count in ``i``, and go on until the times show no trend, for at most
+    ``warmup_seconds`` (default: half of ``seconds``) after the first, which may compile for as long as it likes.
+    At least ``min_calls`` are timed however long they take (6 are the least that bound a median), at most
+    ``max_calls``. Python's garbage collection runs between the calls, not in them. Noise raises nothing.
+    """
+    with _collecting_outside() as collect:
+        warm = _warm_up(call, seconds / 2 if warmup_seconds is None else warmup_seconds, clock)
+        samples: list[float] = []
+        began, next_look, sure = clock(), _EARLIEST_STOP, 0
+        while len(samples) < min_calls or (len(samples) < max_calls and clock() - began < seconds):
+            samples.append(_seconds(call, len(warm) + len(samples), clock))
+            collect()
+            if len(samples) >= max(next_look, min_calls):
+                next_look = len(samples) + len(samples) // 5
+                sure = sure + 1 if relative_half_width(median(samples)) <= target else 0
+                if sure == 2:  # once may be luck: ending at the first narrow interval costs about 1 % of confidence
+                    break
+        spent = clock() - began
+    return Timing(tuple(samples), len(warm), _unstable(samples, target, spent))
+
+
+def measurement(batch_size: int, timing: Timing, transfer: float | None, memory: Mapping[str, int]) -> Measurement:
+    """All that is said about one candidate at one batch size, from the seconds of its single calls."""
+    samples = timing.samples
+    return Measurement(
+        batch_size=batch_size,
+        p50=median(samples),
+        p95=quantile(samples, 0.95),
+        p99=quantile(samples, 0.99),
+        throughput=throughput(samples, batch_size),
+        transfer=transfer,
+        memory=memory,
+        calls=len(samples),
+        unstable=timing.unstable,
+    )
+
+
+def measure_transfer(
+    bring_in: Callable[[], object],
+    take_out: Callable[[], object],
+    *,
+    repetitions: int = 5,
+    clock: Clock = time.perf_counter,
+) -> float:
+    """Median seconds of moving the inputs in and the outputs out; both wait until it is done. One more goes first."""
+
+    def both(_: int) -> None:
+        bring_in()
+        take_out()
+
+    both(0)
+    return median([_seconds(both, i, clock) for i in range(repetitions)]).value
+
+
+def saturated(throughputs: Sequence[tuple[int, Estimate]], growth: float = 0.05, patience: int = 2) -> bool:
+    """Whether larger batches bring no more: ``patience`` sizes running, none ``growth`` above the best before it.
+
+    ``throughputs`` are (batch size, samples per second) in the order of the sweep. One dip ends nothing.
+    """
+    best, without = 0.0, 0
+    for _, found in throughputs:
+        without = 0 if found.value >= best * (1 + growth) else without + 1
+        best = max(best, found.value)
+    return without >= patience
+
+
+def _seconds(call: Callable[[int], object], i: int, clock: Clock) -> float:
+    start = clock()
+    call(i)
+    return clock() - start
+
+
+def _warm_up(call: Callable[[int], object], seconds: float, clock: Clock) -> list[float]:
+    """Call until the later half shows no trend. Half, so that a slow beginning cannot hide in a long row."""
+    times = [_seconds(call, 0, clock)]
+    began, next_look = clock(), 20
+    while clock() - began < seconds:
+        times.append(_seconds(call, len(times), clock))
+        if len(times) >= next_look:
+            next_look = len(times) + len(times) // 5
+            if not has_trend(times[len(times) // 2 :]):
+                break
+    return times
+
+
+@contextmanager
+def _collecting_outside() -> Iterator[Callable[[], None]]:
+    """Switch automatic garbage collection off; what is given collects what has come up, when it is called."""
+
+    def collect() -> None:
+        if gc.get_count()[0] > _LITTER:
+            gc.collect(1)
+
+    was_enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield collect
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _unstable(samples: Sequence[float], target: float, spent: float) -> str | None:
+    calls = "1 call" if len(samples) == 1 else f"{len(samples)} calls"
+    half = relative_half_width(median(samples))
+    if math.isinf(half):
+        return f"nothing bounds the median after {calls} in {spent:.2g} s"
+    reasons = []
+    if half > target:
+        reasons.append(f"the interval of the median is ±{100 * half:.2g} % after {calls} in {spent:.2g} s")
+    if has_trend(samples, margin=target):
+        third = len(samples) // 3
+        change = median(samples[-third:]).value / median(samples[:third]).value - 1
+        reasons.append(f"the times changed by {100 * change:+.2g} % from the first third of the calls to the last")
+    return ", and ".join(reasons) or None

@@ -1,0 +1,64 @@
+"""The built-in progress display: an observer like any other, on stderr, where a person is looking."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+from navigator_core.events import CandidateFinished, Event, RunFinished, RunStarted, StepFinished, StepStarted
+
+STAGES = {
+    "inspect": "looking at",
+    "reference": "running",
+    "export": "exporting",
+    "convert": "converting",
+    "verify": "checking and measuring",
+    "profile": "measuring",
+    "playoff": "comparing",
+}
+
+
+def display() -> list[Callable[[Event], None]]:
+    """The display as a list of one observer; empty where nobody is looking, or NAVIGATOR_PROGRESS=0 says so."""
+    wanted = os.environ.get("NAVIGATOR_PROGRESS")
+    in_notebook = "ipykernel" in sys.modules
+    looking = bool(getattr(sys.stderr, "isatty", lambda: False)()) or in_notebook
+    return [Display()] if (looking and wanted != "0") or wanted == "1" else []
+
+
+class Display:
+    """Draws one line that says what is being done, how long it takes and how much is left."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._task = self._progress.add_task("Navigator", total=None)
+
+    def __call__(self, event: Event) -> None:
+        """Hear an event."""
+        if isinstance(event, StepStarted):
+            self._progress.start()
+            self._progress.update(self._task, description=f"{STAGES[event.stage]} {event.step}")
+        elif isinstance(event, RunStarted):
+            self._progress.update(self._task, total=event.steps, completed=0)
+        elif isinstance(event, StepFinished) and event.stage in ("export", "convert", "verify"):
+            self._progress.advance(self._task)
+        elif isinstance(event, CandidateFinished) and event.candidate.status in ("incorrect", "failed"):
+            self._progress.console.print(f"[yellow]{event.candidate.status}[/] {event.candidate.name}", highlight=False)
+        elif isinstance(event, RunFinished):
+            self.close()
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        self._progress.stop()

@@ -1,0 +1,190 @@
+"""From here the machine is asked: its devices, and what the source means. The caller's side of `reference`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import attrs
+from attrs import frozen
+
+from navigator_core import availability, gates, graph, planning, serde, session, survey
+from navigator_core import options as wishes
+from navigator_core.declarations import (
+    Converter,
+    DeviceInfo,
+    Exporter,
+    Framework,
+    Probe,
+    Ref,
+    Requirement,
+    Runner,
+)
+from navigator_core.errors import RequestError
+from navigator_core.execution import Done, Job
+from navigator_core.graph import Graph
+from navigator_core.loading import RunnerUse
+from navigator_core.plugins import Plugins
+from navigator_core.reference import Inspection, Reference
+from navigator_core.request import Request, check_precisions
+from navigator_core.session import Session
+from navigator_core.subjects import Subject, required
+from navigator_core.survey import Questions, Survey
+
+Declared = Exporter | Converter | Runner
+
+
+@frozen(kw_only=True)
+class Machine:
+    """The graph of conversions, the devices that are here, and the one to optimize for."""
+
+    plugins: Plugins
+    graph: Graph
+    survey: Survey
+    device: DeviceInfo
+
+    def preload(self, declared: Declared) -> tuple[str, ...]:
+        """The modules that a worker for this declaration imports once: those of its plugin's that can be used here."""
+        owner = self.plugins.owner(declared)
+        if owner.name == "core":
+            return ()
+        mine = [
+            one
+            for one in (*self.plugins.exporters, *self.plugins.converters, *self.plugins.runners.values())
+            if self.plugins.owner(one) == owner and availability.missing(one.requirements) is None
+        ]
+        modules = {one.implementation.target.partition(":")[0] for one in mine}
+        sources = {
+            value.source.target
+            for value in self.plugins.formats.values()
+            if isinstance(value, Framework) and self.plugins.owner(value) == owner
+        }
+        return tuple(sorted(modules | sources)) if mine else ()
+
+    def versions(self, declared: Declared) -> dict[str, str]:
+        """The versions of all that takes part: the plugin's, of what it requires, the core's and Python's."""
+        owner = self.plugins.owner(declared)
+        requirements = [r for r in declared.requirements if isinstance(r, Requirement)]
+        for variant in declared.variants:
+            requirements += [r for r in variant.requirements if isinstance(r, Requirement)]
+        names = {availability.parse(text).name for r in requirements for text in r.any_of}
+        found = {name: version for name in names if (version := availability.installed_version(name))}
+        return {**session.base_versions(), owner.distribution or owner.name: owner.version or "", **found}
+
+
+@frozen(kw_only=True)
+class Understood:
+    """The reference and the folder of its files."""
+
+    value: Reference
+    folder: Path
+
+
+def survey_machine(subject: Subject, request: Request, plugins: Plugins, active: Session) -> Machine:
+    """Build the graph, detect devices, ask the probes. Raises RequestError for names that do not exist."""
+    built = graph.build(plugins, availability.missing)
+    asked = request.wishes()
+    planning.check(asked, plugins, built)
+    variants = (v for one in (*plugins.exporters, *plugins.converters, *plugins.runners.values()) for v in one.variants)
+    check_precisions(request.precisions, (v.precision.name for v in variants if v.precision))
+    found = ask_machine(Questions(devices=plugins.devices), active)
+    device = survey.choose(
+        request.device, found, (d.kind for d in plugins.devices), subject.identified.runner.devices
+    )
+    kinds = {survey.kind(device.name), survey.CPU}
+    probes = planning.questions_of(plugins, built, kinds)
+    if probes:
+        found = attrs.evolve(found, obstacles=ask_machine(Questions(probes=probes), active).obstacles)
+    active.notes += found.problems
+    return Machine(plugins=plugins, graph=built, survey=found, device=device)
+
+
+def ask_machine(questions: Questions, active: Session) -> Survey:
+    """Ask in a worker; if that one does not survive a question, ask each by itself."""
+    outcome, _ = active.perform("look at the machine", "inspect", _question(questions), None)
+    if isinstance(outcome, Done):
+        return outcome.value
+    single = [
+        *(Questions(devices=(device,)) for device in questions.devices),
+        *(Questions(probes=(probe,)) for probe in questions.probes),
+    ]
+    answers = []
+    for one in single:
+        outcome, _ = active.perform("look at the machine", "inspect", _question(one), None)
+        if isinstance(outcome, Done):
+            answers.append(outcome.value)
+        else:
+            answers.append(_did_not_survive(one.probes, outcome.reason))
+    return Survey(
+        devices=tuple(device for answer in answers for device in answer.devices),
+        obstacles={name: obstacle for answer in answers for name, obstacle in answer.obstacles.items()},
+        problems=tuple(problem for answer in answers for problem in answer.problems),
+    )
+
+
+def _did_not_survive(probes: Iterable[Probe], reason: str) -> Survey:
+    said = {str(p.check): availability.Unavailable(f"its check {reason}", p.remedy) for p in probes}
+    return Survey(obstacles=said, problems=() if said else (f"detecting devices {reason}",))
+
+
+def _question(questions: Questions) -> Job[Survey]:
+    return Job(function=Ref("navigator_core.survey:ask"), argument=questions, result=Survey)
+
+
+def understand(subject: Subject, machine: Machine, request: Request, active: Session) -> Understood:
+    """Run the source in a worker: axes, references, truth and noise.
+
+    Raises the user's own exception where their model raises, RequestError where the samples do not fit.
+    """
+    runner = subject.identified.runner
+    obstacle = availability.missing(runner.requirements) or planning.probed(runner.requirements, machine.survey)
+    if obstacle is not None:
+        raise RequestError(f"{runner.name}, which says what a {subject.identified.format} model means, {obstacle}")
+    declared = subject.identified.declared
+    job = Job(
+        function=Ref("navigator_core.reference:inspect"),
+        argument=Inspection(
+            source=subject.source,
+            runner=runner_use(runner, request.options, subject.samples.kind),
+            kinds=subject.kinds,
+            samples=subject.sample_paths,
+            dtypes=subject.samples.dtypes,
+            file_signature=subject.signature,
+            noise=None if isinstance(declared, Framework) else declared.noise,
+            batching=request.batching,
+            batch_sizes=request.batch_sizes,
+            output_names=request.output_names,
+            device=machine.device.name if survey.kind(machine.device.name) in runner.devices else survey.CPU,
+            verify=None if request.verify is None else gates.store(request.verify, active.run.folder),
+        ),
+        result=Reference,
+        preload=machine.preload(runner),
+    )
+    key = session.key_of(job, active.workspace.path, {**machine.versions(runner), **machine_key(machine)})
+    outcome, folder = active.perform("the source", "reference", job, key, here=subject.here)
+    value: Reference = required(outcome)
+    request.tolerances(value.noise)
+    return Understood(value=value, folder=folder)
+
+
+def runner_use(
+    runner: Runner, options: Mapping[str, Mapping[str, object]], passed: str, choice: wishes.Choice | None = None
+) -> RunnerUse:
+    """A runner with its options as a worker is told of it; without a choice, those the user gave, of lists the first."""
+    if choice is None:
+        default = runner.variants[0].options if runner.variants else None
+        choice = next(iter(wishes.choices(options, (f"@{runner.name}",), runner.options, default)))
+    cls = runner.options
+    return RunnerUse(
+        name=runner.name,
+        implementation=runner.implementation,
+        options_type=None if cls is None else Ref(f"{cls.__module__}:{cls.__qualname__}"),
+        options=None if cls is None else serde.to_data(choice.value),
+        tensors=runner.tensors,
+        passed=passed,
+    )
+
+
+def machine_key(machine: Machine) -> dict[str, str]:
+    """What measured times depend on, beside versions."""
+    return {"device": f"{machine.device.name} {machine.device.description}"}

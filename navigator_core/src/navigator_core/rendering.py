@@ -1,0 +1,154 @@
+"""The report for people: a table in a terminal, or a page."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from navigator_core.candidates import Candidate
+    from navigator_core.report import Report
+    from navigator_core.results import Estimate, Measurement
+
+WIDTH = 150
+MOST_ROWS = 3
+STYLES = {"ok": "green", "incorrect": "red", "failed": "red", "skipped": "yellow", "unavailable": "dim"}
+
+
+def text(report: Report, width: int | None = None) -> str:
+    """The report as plain text; as wide as the terminal where there is one."""
+    stream = io.StringIO()
+    Console(file=stream, width=width or _width(), color_system=None, highlight=False).print(_whole(report))
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())
+
+
+def html(report: Report) -> str:
+    """The report as a page that stands alone."""
+    console = Console(file=io.StringIO(), record=True, width=WIDTH, highlight=False)
+    console.print(_whole(report))
+    return console.export_html(inline_styles=True)
+
+
+def _width() -> int:
+    import shutil
+
+    return max(100, shutil.get_terminal_size((WIDTH, 40)).columns)
+
+
+def _whole(report: Report) -> RenderableType:
+    parts: list[RenderableType] = [_table(report)]
+    others = [c for c in report.candidates if c.status != "ok" or c.reason]
+    if others:
+        parts.append(_others(others))
+    parts += [Text(f"note: {note}") for note in report.notes]
+    if report.bar:
+        parts.append(Text(report.bar))
+    parts.append(_conclusion(report))
+    return Group(*parts)
+
+
+def _table(report: Report) -> Table:
+    table = Table(title=None, box=None, pad_edge=False, header_style="bold")
+    for name, justify in (
+        ("candidate", "left"), ("precision", "left"), ("verdict", "left"), ("error / bar", "right"), ("batch", "right"),
+        ("latency p50", "right"), ("throughput", "right"), ("speed-up", "right"), ("memory", "right"),
+    ):  # fmt: skip
+        table.add_column(name, justify="left" if justify == "left" else "right", no_wrap=name != "candidate")
+    for candidate in report.candidates:
+        if candidate.status in ("ok", "incorrect"):
+            _rows(table, report, candidate)
+    return table
+
+
+def _rows(table: Table, report: Report, candidate: Candidate) -> None:
+    mark = "* " if candidate.name == report.best_name else "  "
+    status = Text(candidate.status, STYLES[candidate.status])
+    first = (Text(mark + candidate.name), candidate.precision, status, error_and_bar(candidate))
+    if not candidate.measurements:
+        table.add_row(*first, "", "", "", "", "")
+    for number, measurement in enumerate(_telling(candidate.measurements)):
+        speed = report.speed_up(candidate, measurement.batch_size)
+        table.add_row(
+            *(first if number == 0 else ("", "", "", "")),
+            str(measurement.batch_size),
+            duration(measurement.p50) + ("?" if measurement.unstable else ""),
+            rate(measurement.throughput),
+            "" if speed is None else f"{speed:.2f}",
+            size(_memory(measurement)),
+        )
+
+
+def _telling(measurements: Sequence[Measurement]) -> Sequence[Measurement]:
+    """All of a few; of a long sweep the smallest batch and the one of highest throughput."""
+    if len(measurements) <= MOST_ROWS:
+        return measurements
+    fastest = max(measurements, key=lambda m: m.throughput.value)
+    return measurements[:1] if fastest is measurements[0] else (measurements[0], fastest)
+
+
+def _others(candidates: list[Candidate]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for name in ("not chosen", "why", "what helps"):
+        table.add_column(name, overflow="fold")
+    for candidate in candidates:
+        status = "" if candidate.status == "ok" else f"{candidate.status}: "
+        table.add_row(Text(candidate.name), Text(f"{status}{candidate.reason}"), Text(candidate.remedy or ""))
+    return table
+
+
+def _conclusion(report: Report) -> Text:
+    best = report.best
+    if best is None:
+        return Text("best: none; no candidate is right and within what was asked", "bold red")
+    line = f"best: {best.name}"
+    if best.measurements:
+        first = best.measurements[0]
+        speed = report.speed_up(best, first.batch_size)
+        line += f", {duration(first.p50)} at batch size {first.batch_size}"
+        line += f", {speed:.2f} times the source's speed" if speed is not None and best.name != report.baseline else ""
+    return Text(line + (f" ({report.why})" if report.why else ""), "bold")
+
+
+def error_and_bar(candidate: Candidate) -> str:
+    """The output nearest to, or farthest over, its bar: relative L2 error and bar."""
+    if candidate.verdict is None or not candidate.verdict.outputs:
+        return ""
+    worst = max(
+        candidate.verdict.outputs.values(),
+        key=lambda o: (not o.ok, o.relative_l2 / o.tolerance.rtol if o.tolerance.rtol else o.relative_l2),
+    )
+    return f"{worst.relative_l2:.1e} / {worst.tolerance.rtol:.1e}"
+
+
+def duration(estimate: Estimate) -> str:
+    """A duration with its interval, in a unit that reads well: "1.23 ms ±1 %"."""
+    unit, factor = next(
+        ((u, f) for u, f in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)) if estimate.value * f >= 1), ("µs", 1e6)
+    )
+    half = (estimate.high - estimate.low) / 2 / estimate.value * 100 if estimate.value else 0.0
+    return f"{estimate.value * factor:.3g} {unit} ±{half:.1f} %"
+
+
+def rate(estimate: Estimate) -> str:
+    """Samples per second with its interval."""
+    half = (estimate.high - estimate.low) / 2 / estimate.value * 100 if estimate.value else 0.0
+    return f"{estimate.value:,.4g}/s ±{half:.1f} %"
+
+
+def size(number: int) -> str:
+    """Bytes in a unit that reads well."""
+    for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if number >= factor:
+            return f"{number / factor:.0f} {unit}" if factor < 2**30 else f"{number / factor:.2f} {unit}"
+    return f"{number} B"
+
+
+def _memory(measurement: Measurement) -> int:
+    return max(measurement.memory.values(), default=0)

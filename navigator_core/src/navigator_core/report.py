@@ -1,0 +1,158 @@
+"""What a run found: candidates in order of merit, the best of them, and where everything came from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve, field, frozen
+
+from navigator_core import selection
+from navigator_core.candidates import Candidate, LoadedCandidate
+from navigator_core.errors import BranchError, NothingCorrectError, RequestError
+from navigator_core.results import Objective
+from navigator_core.signature import Signature
+
+if TYPE_CHECKING:
+    from navigator_core.reference import Reference
+
+SCHEMA = 1
+
+
+@frozen(kw_only=True)
+class Report:
+    """The result of `navigator.optimize` and `navigator.profile`.
+
+    ``candidates`` are in order of merit, failed and unavailable ones last. ``environment`` says on what machine and
+    with which versions, ``notes`` what was assumed. ``baseline`` names the source's own candidate, which speed-ups
+    are relative to; ``precisions`` may win, None standing for "any" and ``decided`` for the user's own gates.
+    """
+
+    candidates: tuple[Candidate, ...]
+    signature: Signature
+    environment: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+    objective: Objective = field(factory=Objective)
+    precision: str = "fp32"
+    precisions: tuple[str, ...] | None = None
+    epsilons: Mapping[str, float] = field(factory=dict)
+    baseline: str | None = None
+    best_name: str | None = None
+    why: str = ""
+    bar: str = ""
+    run: str = ""
+    elapsed: float = 0.0
+    reference: Any = field(default=None, eq=False, repr=False)
+    reference_folder: Path | None = field(default=None, eq=False, repr=False)
+    artifacts: Mapping[str, Any] = field(factory=dict, eq=False, repr=False)
+
+    @property
+    def best(self) -> Candidate | None:
+        """The best candidate, None if nothing may be used."""
+        return next((c for c in self.candidates if c.name == self.best_name), None)
+
+    def load(self, device: str | None = None) -> LoadedCandidate:
+        """Load the best candidate. Raises NothingCorrectError, holding what happened to each branch."""
+        best = self.best
+        if best is None:
+            branches = [BranchError(f"{c.name}: {c.status}: {c.reason}") for c in self.candidates]
+            raise NothingCorrectError("no candidate may be used; what happened to each branch:", branches)
+        return best.load(device)
+
+    def select(self, objective: Objective, *, precisions: Iterable[str] | None = None) -> Candidate | None:
+        """The best candidate for another question, by the same measurements; None if none may win."""
+        wanted = self.precisions if precisions is None else tuple(precisions)
+        chosen = selection.select(self.candidates, objective, allowing(self.precision, wanted, self.epsilons))
+        return next((c for c in self.candidates if c.name == chosen.best), None)
+
+    def speed_up(self, candidate: Candidate, batch_size: int) -> float | None:
+        """The source's median latency over the candidate's at a batch size; None where one was not measured."""
+        base = next((c for c in self.candidates if c.name == self.baseline), None)
+        ours, theirs = candidate.at(batch_size), base.at(batch_size) if base else None
+        return theirs.p50.value / ours.p50.value if ours and theirs else None
+
+    def save(self, path: str | Path) -> Path:
+        """Write a ``.nav`` package with the winners and the formats to rebuild others from. Raises PackageError."""
+        from navigator_core import package
+
+        return package.save(self, Path(path))
+
+    def deploy(
+        self, deployer: str, path: str | Path, *, name: str, candidate: Candidate | None = None, options: Any = None
+    ) -> Path:
+        """Write a candidate (default: the best) for a server, by an installed deployer. Raises RequestError."""
+        from navigator_core import deployment
+
+        chosen = candidate or self.best
+        if chosen is None:
+            raise RequestError("there is nothing to deploy: no candidate may be used")
+        return deployment.deploy(chosen, self.signature, deployer, Path(path), name, options)
+
+    def html(self, path: str | Path) -> Path:
+        """Write the report as a page that stands alone."""
+        from navigator_core import rendering
+
+        target = Path(path)
+        target.write_text(rendering.html(self), encoding="utf-8")
+        return target
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report in plain values: what ``--json`` prints and a package holds."""
+        from navigator_core import serde
+
+        bare = evolve(
+            self,
+            candidates=tuple(evolve(c, home=None) for c in self.candidates),
+            reference=None,
+            reference_folder=None,
+            artifacts={},
+        )
+        data: dict[str, Any] = serde.to_data(bare)
+        for name in ("reference", "reference_folder", "artifacts"):
+            data.pop(name)
+        for one in data["candidates"]:
+            one.pop("home")
+        return {"schema": SCHEMA, "best": self.best_name, **data}
+
+    def __str__(self) -> str:
+        from navigator_core import rendering
+
+        return rendering.text(self)
+
+    def _repr_html_(self) -> str:
+        from navigator_core import rendering
+
+        return rendering.html(self)
+
+
+def from_dict(data: Mapping[str, Any]) -> Report:
+    """The inverse of `Report.to_dict`. Raises ValueError for data of another form."""
+    from navigator_core import serde
+
+    plain = {key: value for key, value in data.items() if key not in ("schema", "best")}
+    plain["candidates"] = [{**one, "home": None} for one in plain.get("candidates", [])]
+    return serde.from_data({**plain, "reference": None, "reference_folder": None, "artifacts": {}}, Report)
+
+
+def allowing(source: str, precisions: tuple[str, ...] | None, epsilons: Mapping[str, float]) -> Any:
+    """Which precisions may win: those named, else all that are no coarser than the source's own.
+
+    Returns a function from a precision's name to the reason why not, None if it may.
+    """
+
+    def why_not(name: str) -> str | None:
+        if precisions is not None:
+            return None if name in precisions else f"its precision {name} is not among precisions={precisions}"
+        if epsilons.get(name, 0.0) <= epsilons.get(source, 0.0) or name == source:
+            return None
+        return f"reduced precision: allow it with precisions=({source!r}, {name!r})"
+
+    return why_not
+
+
+def understood(reference: Reference) -> str:
+    """One line on where the bar comes from."""
+    from navigator_core import verification
+
+    return f"{verification.explain_bar(reference.precision)}; the truth is {reference.truth}"

@@ -1,0 +1,181 @@
+"""Which candidate is best under an objective, who may win at all, and why."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+
+from attrs import evolve, frozen
+
+from navigator_core.candidates import Candidate
+from navigator_core.errors import RequestError, unknown
+from navigator_core.results import Estimate, Measurement, Objective
+
+TIE_MARGIN = 0.03
+"""Candidates within 3 % of the best are a tie: a restart alone moves a result by as much."""
+
+UNITS = {
+    "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9,
+    "b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30, "": 1.0,
+}  # fmt: skip
+
+MINIMIZED = ("latency", "p50", "p95", "p99", "memory", "size")
+MAXIMIZED = ("throughput",)
+
+_LIMIT = re.compile(r"\s*(\w+)\s*(<=|>=)\s*([0-9.]+(?:e[+-]?\d+)?)\s*([a-zA-Zµ]*)\s*", re.IGNORECASE)
+
+
+@frozen
+class Limit:
+    """``quantity`` must be at most (or at least) ``bound``; durations in seconds, sizes in bytes."""
+
+    text: str
+    quantity: str
+    at_most: bool
+    bound: float
+
+
+@frozen
+class Selection:
+    """``best`` by name, None if nothing may win. ``ties`` are what the best was preferred to, ``why`` a sentence."""
+
+    best: str | None
+    order: tuple[str, ...]
+    refused: Mapping[str, str]
+    ties: tuple[str, ...] = ()
+    why: str = ""
+
+
+def check(objective: Objective) -> None:
+    """Raises RequestError for an objective that names no quantity, two, or a limit that cannot be read."""
+    if objective.minimize is not None and objective.maximize is not None:
+        raise RequestError("an objective minimizes or maximizes one quantity; put the other into limits")
+    if objective.minimize is not None and objective.minimize not in MINIMIZED:
+        raise unknown("quantity to minimize", objective.minimize, MINIMIZED)
+    if objective.maximize is not None and objective.maximize not in MAXIMIZED:
+        raise unknown("quantity to maximize", objective.maximize, MAXIMIZED)
+    if objective.batch_size is not None and objective.batch_size < 1:
+        raise RequestError(f"batch_size must be at least 1, not {objective.batch_size}")
+    for text in objective.limits:
+        parse_limit(text)
+
+
+def parse_limit(text: str) -> Limit:
+    """ "p99<=20ms" as a value. Raises RequestError.
+
+    >>> parse_limit("memory<=2GiB").bound
+    2147483648.0
+    """
+    match = _LIMIT.fullmatch(text)
+    if match is None:
+        raise RequestError(f"cannot read the limit {text!r}; write it as 'p99<=20ms', 'memory<=2GiB' or 'throughput>=100'")
+    quantity, sign, number, unit = match.groups()
+    if quantity not in (*MINIMIZED, *MAXIMIZED):
+        raise unknown("quantity in limits", quantity, (*MINIMIZED, *MAXIMIZED))
+    if unit.lower() not in UNITS:
+        raise unknown(f"unit in the limit {text!r}", unit, UNITS)
+    at_most = sign == "<="
+    if at_most is (quantity in MAXIMIZED):
+        raise RequestError(f"the limit {text!r} points the wrong way: {quantity} needs {'>=' if at_most else '<='}")
+    return Limit(text, quantity, at_most, float(number) * UNITS[unit.lower()])
+
+
+def quantity(name: str, candidate: Candidate, measurement: Measurement) -> Estimate | None:
+    """A quantity of a measurement with its interval; None where it is not known."""
+    if name in ("latency", "p50"):
+        return measurement.p50
+    if name in ("p95", "p99"):
+        found: Estimate | None = getattr(measurement, name)
+        return found
+    if name == "throughput":
+        return measurement.throughput
+    value = candidate.size if name == "size" else max(measurement.memory.values(), default=None)
+    return None if value is None else Estimate(float(value), float(value), float(value))
+
+
+def select(candidates: Sequence[Candidate], objective: Objective, allowed: Callable[[str], str | None]) -> Selection:
+    """The best candidate: right, of a precision that may win, within the limits, and first by the objective.
+
+    ``allowed`` says of a precision's name why it may not win, None if it may. A tie (within 3 %) is broken by memory,
+    then size, then portability.
+    """
+    check(objective)
+    limits = [parse_limit(text) for text in objective.limits]
+    name = objective.maximize or objective.minimize or "latency"
+    refused: dict[str, str] = {}
+    scored: list[tuple[float, Candidate]] = []
+    for candidate in candidates:
+        if candidate.status != "ok":
+            continue
+        score, why = _score(candidate, objective, name, limits)
+        why = allowed(candidate.precision) or why
+        if why is not None or score is None:
+            refused[candidate.name] = why or f"{name} was not measured"
+        else:
+            scored.append((score, candidate))
+    scored.sort(key=lambda pair: pair[0])
+    if not scored:
+        return Selection(None, (), refused)
+    tied = [c for score, c in scored if score <= scored[0][0] * (1 + TIE_MARGIN if scored[0][0] > 0 else 1 - TIE_MARGIN)]
+    best = min(tied, key=_merit)
+    others = tuple(c.name for c in tied if c is not best)
+    order = (best.name, *(c.name for _, c in scored if c is not best))
+    why = f"a tie with {', '.join(others)}; {best.name} needs less memory, or else is smaller or portable" if others else ""
+    return Selection(best.name, order, refused, others, why)
+
+
+def _score(
+    candidate: Candidate, objective: Objective, name: str, limits: Iterable[Limit]
+) -> tuple[float | None, str | None]:
+    """The lowest score over the batch sizes that count and hold the limits (negative for what is maximized)."""
+    measurements = _counting(candidate, objective)
+    if not measurements:
+        size = "" if objective.batch_size is None else f" at batch size {objective.batch_size}"
+        return None, f"was not measured{size}"
+    scores: list[float] = []
+    why: str | None = None
+    for measurement in measurements:
+        broken = next((text for limit in limits if (text := _broken(limit, candidate, measurement))), None)
+        found = quantity(name, candidate, measurement)
+        if broken is None and found is not None:
+            scores.append(-found.value if objective.maximize else found.value)
+        else:
+            why = broken or f"unknown: {measurement.calls} calls do not support {name}"
+    return (min(scores), None) if scores else (None, why)
+
+
+def _counting(candidate: Candidate, objective: Objective) -> tuple[Measurement, ...]:
+    if objective.batch_size is not None:
+        found = candidate.at(objective.batch_size)
+        return (found,) if found else ()
+    return candidate.measurements if objective.maximize else candidate.measurements[:1]
+
+
+def _broken(limit: Limit, candidate: Candidate, measurement: Measurement) -> str | None:
+    found = quantity(limit.quantity, candidate, measurement)
+    where = f"at batch size {measurement.batch_size}"
+    if found is None:
+        return f"unknown: {measurement.calls} calls {where} cannot decide {limit.text}"
+    worst = found.high if limit.at_most else found.low
+    holds = worst <= limit.bound if limit.at_most else worst >= limit.bound
+    return None if holds else f"over the limit: {limit.text} does not hold {where} ({worst:.4g})"
+
+
+def _merit(candidate: Candidate) -> tuple[float, float, bool, str]:
+    memory = max(candidate.measurements[0].memory.values(), default=0) if candidate.measurements else 0
+    portable = candidate.recipe is not None and candidate.recipe.portable and not candidate.recipe.live
+    return (round(memory / 2**20), candidate.size or 0, not portable, candidate.name)
+
+
+
+ORDER: Mapping[str, int] = {"ok": 0, "incorrect": 1, "failed": 2, "skipped": 3, "unavailable": 4}
+
+
+def in_order(candidates: Iterable[Candidate], selection: Selection) -> tuple[Candidate, ...]:
+    """The candidates in order of merit, those that may not win with the reason; failed and unavailable ones last."""
+    places = {name: place for place, name in enumerate(selection.order)}
+    ordered = sorted(candidates, key=lambda c: (ORDER[c.status], places.get(c.name, len(places)), c.name))
+    return tuple(
+        evolve(c, reason=selection.refused.get(c.name)) if c.status == "ok" else c for c in ordered
+    )

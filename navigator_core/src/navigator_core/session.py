@@ -1,0 +1,172 @@
+"""One run's surroundings: its folder, workers, observers and clock, and the one way in which steps are performed."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+import types
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from attrs import define, field
+
+import navigator_core
+from navigator_core import serde
+from navigator_core.errors import WorkspaceError
+from navigator_core.events import Event, Stage, StepFinished, StepStarted, StepStatus
+from navigator_core.execution import Done, Failed, Job, Outcome, Workers
+from navigator_core.workspace import Run, Workspace
+
+RESULT = "navigator-result.json"
+
+T = TypeVar("T")
+Observer = Callable[[Event], None]
+
+
+class _StepFailed(Exception):
+    def __init__(self, outcome: Failed) -> None:
+        super().__init__(outcome.reason)
+        self.outcome = outcome
+
+
+@define
+class Session:
+    """A context manager: at its end the workers are gone, whatever happened."""
+
+    workspace: Workspace
+    run: Run
+    workers: Workers
+    observers: list[Observer]
+    budget: float | None = None
+    notes: list[str] = field(factory=list)
+    begun: float = field(factory=time.monotonic)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the run began."""
+        return time.monotonic() - self.begun
+
+    @property
+    def left(self) -> float:
+        """Seconds of the budget that are left; infinite without a budget."""
+        return float("inf") if self.budget is None else self.budget - self.elapsed
+
+    def tell(self, make: Callable[..., Event], **fields: Any) -> None:
+        """Tell every observer; one that raises is set aside with a note."""
+        event = make(run=self.run.name, elapsed=self.elapsed, **fields)
+        for observer in list(self.observers):
+            try:
+                observer(event)
+            except Exception as error:
+                self.observers.remove(observer)
+                self.notes.append(f"an observer raised and was set aside: {type(error).__name__}: {error}")
+
+    def perform(
+        self,
+        name: str,
+        stage: Stage,
+        job: Job[T],
+        key: str | None,
+        *,
+        here: bool = False,
+        heard: Callable[[dict[str, Any]], None] = lambda message: None,
+        judge: Callable[[T], tuple[StepStatus, str | None]] = lambda value: ("ok", None),
+        timeout: float | None = None,
+    ) -> tuple[Outcome[T], Path]:
+        """Perform a step, or find it done: its outcome, and the folder of what it made.
+
+        ``key`` names it in the workspace; None: it is not to be found again. ``judge`` says how a value is reported.
+        """
+        self.tell(StepStarted, step=name, stage=stage)
+        if key is not None and (found := self.workspace.object(key)) is not None:
+            outcome: Outcome[T] = _stored(found, job)
+            self._finished(name, stage, outcome, judge, cached=True)
+            return outcome, found
+        if self.left <= 0:
+            outcome = Failed("skipped: the time budget was spent", 0.0)
+            self._finished(name, stage, outcome, judge)
+            return outcome, self.run.folder
+        folder = self.run.step_folder(name)
+        limits = {} if timeout is None else {"timeout": timeout}
+
+        def build(output: Path) -> None:
+            done = self.workers.run(job, folder, output, heard=heard, here=here, **limits)
+            if isinstance(done, Failed):
+                raise _StepFailed(done)
+            record = {"value": serde.to_data(done.value), "duration": done.duration, "log": str(folder / "log.txt")}
+            (output / RESULT).write_text(json.dumps(record))
+
+        try:
+            if key is None:
+                made = folder / "output"
+                made.mkdir()
+                build(made)
+            else:
+                made = self.workspace.store(key, build)
+            outcome = _stored(made, job)
+        except _StepFailed as failed:
+            outcome, made = failed.outcome, folder
+        except WorkspaceError as error:
+            outcome, made = Failed(str(error), 0.0, folder / "log.txt"), folder
+        self._finished(name, stage, outcome, judge)
+        return outcome, made
+
+    def _finished(
+        self,
+        name: str,
+        stage: Stage,
+        outcome: Outcome[T],
+        judge: Callable[[T], tuple[StepStatus, str | None]],
+        cached: bool = False,
+    ) -> None:
+        status: StepStatus
+        if isinstance(outcome, Failed):
+            status = "skipped" if outcome.reason.startswith("skipped") else "failed"
+            reason: str | None = outcome.reason
+        else:
+            status, reason = judge(outcome.value)
+            status = "cached" if cached and status == "ok" else status
+        self.run.record({"step": name, "stage": stage, "status": status, "reason": reason, "elapsed": self.elapsed})
+        self.tell(
+            StepFinished,
+            step=name,
+            stage=stage,
+            status=status,
+            reason=reason,
+            duration=outcome.duration,
+            log=str(outcome.log) if isinstance(outcome, Failed) and outcome.log else None,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: types.TracebackType | None
+    ) -> None:
+        self.workers.close()
+
+
+def _stored(folder: Path, job: Job[T]) -> Outcome[T]:
+    record = json.loads((folder / RESULT).read_text())
+    return Done(serde.from_data(record["value"], job.result), float(record["duration"]))
+
+
+def base_versions() -> dict[str, str]:
+    """The core's version and Python's: part of every key."""
+    return {"navigator-core": navigator_core.__version__, "python": platform.python_version()}
+
+
+def key_of(job: Job[Any], workspace: Path, versions: Mapping[str, str]) -> str | None:
+    """The key of a step: what it does with what, and the versions of all that takes part.
+
+    Paths of stored objects are part of it as they lie in the workspace, wherever that is. None where the step uses
+    something of this run alone, which no later run could find.
+    """
+    argument = serde.to_data(job.argument)
+    root = f"{workspace}/"
+    if f"{root}runs/" in json.dumps(argument):
+        return None
+    plain = json.loads(json.dumps(argument).replace(root, ""))
+    return serde.digest(job.function.target, plain, dict(versions))

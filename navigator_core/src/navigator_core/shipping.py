@@ -1,0 +1,127 @@
+"""A live model's way into a worker: structure by cloudpickle, tensors out of band in a mapped file."""
+
+from __future__ import annotations
+
+import io
+import json
+import mmap
+import pickle
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import cloudpickle
+
+from navigator_core.loading import Source
+from navigator_core.signature import Parameter
+
+ALIGNMENT = 64
+
+_here: dict[str, tuple[Any, tuple[Parameter, ...]]] = {}
+"""Models that could not be shipped: steps on them run in the process that has them."""
+
+
+class NotShippable(Exception):
+    """Neither pickle nor the framework can send this model to another process; the message says why."""
+
+
+def ship(model: Any, parameters: tuple[Parameter, ...], module: ModuleType, folder: Path) -> None:
+    """Write a model and how it is called into ``folder``. Raises `NotShippable`."""
+    try:
+        _pickle((model, parameters), folder, _reducers(module))
+    except Exception as error:  # what a foreign __reduce__ raises is not foreseeable
+        send = getattr(module, "ship", None)
+        if send is None:
+            raise NotShippable(f"{type(error).__name__}: {error}") from error
+        try:
+            (folder / "shipped").mkdir(exist_ok=True)
+            send(model, folder / "shipped")
+            _pickle((None, parameters), folder, {})
+        except Exception as second:
+            raise NotShippable(f"{type(error).__name__}: {error}") from second
+
+
+def keep(folder: Path, model: Any, parameters: tuple[Parameter, ...]) -> None:
+    """Remember a model for steps that run in this process; ``folder`` is what its `Source` will name."""
+    _here[str(folder)] = (model, parameters)
+
+
+def forget(folder: Path) -> None:
+    """Undo `keep`."""
+    _here.pop(str(folder), None)
+
+
+def receive(source: Source) -> tuple[Any, tuple[Parameter, ...] | None]:
+    """The model, live or the path of its file, and how a live one is called, its constants included."""
+    if source.framework is None:
+        return source.path, None
+    if str(source.path) in _here:
+        return _here[str(source.path)]
+    model, parameters = _unpickle(source.path)
+    if (source.path / "shipped").is_dir():
+        model = source.framework.resolve().receive(source.path / "shipped")
+    return model, parameters
+
+
+def open_source(source: Source, device: str) -> tuple[Any, tuple[Parameter, ...] | None]:
+    """As `receive`, with a live model ready to be evaluated on ``device``.
+
+    The parameters hold the constants of the call, which cannot always be written down as data: put them into the
+    signature with `Signature.with_parameters`.
+    """
+    model, parameters = receive(source)
+    if source.framework is not None:
+        prepare = getattr(source.framework.resolve(), "prepare", None)
+        model = prepare(model, device) if prepare else model
+    return model, parameters
+
+
+def _reducers(module: ModuleType) -> Mapping[type, Callable[[Any], Any]]:
+    make = getattr(module, "reducers", None)
+    return make() if make else {}
+
+
+def _pickle(value: Any, folder: Path, reducers: Mapping[type, Callable[[Any], Any]]) -> None:
+    """``model.pkl`` holds the structure, ``model.bin`` the buffers one after the other, ``model.json`` where."""
+    where: list[tuple[int, int]] = []
+    with (folder / "model.bin").open("wb") as data:
+
+        def out_of_band(buffer: pickle.PickleBuffer) -> None:
+            raw = buffer.raw()
+            data.write(b"\0" * (-data.tell() % ALIGNMENT))
+            where.append((data.tell(), raw.nbytes))
+            data.write(raw)
+
+        stream = io.BytesIO()
+        pickler = cloudpickle.Pickler(stream, protocol=5, buffer_callback=out_of_band)
+        for cls, reduce in reducers.items():
+            pickler.dispatch_table[cls] = reduce
+        _by_value(value, pickler)
+    (folder / "model.pkl").write_bytes(stream.getbuffer())
+    (folder / "model.json").write_text(json.dumps(where))
+
+
+def _by_value(value: Any, pickler: Any) -> None:
+    """Pickle; a recursion limit hit by a deep structure is raised for the attempt."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(limit, 20_000))
+    try:
+        pickler.dump(value)
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+def _unpickle(folder: Path) -> Any:
+    where = json.loads((folder / "model.json").read_text())
+    with (folder / "model.bin").open("rb") as data:
+        # private pages: writable for frameworks that insist, never written back
+        mapped = mmap.mmap(data.fileno(), 0, access=mmap.ACCESS_COPY) if where and _size(folder) else None
+        view = memoryview(mapped) if mapped is not None else memoryview(b"")
+    buffers = [view[start : start + length] for start, length in where]
+    return pickle.loads((folder / "model.pkl").read_bytes(), buffers=buffers)
+
+
+def _size(folder: Path) -> int:
+    return (folder / "model.bin").stat().st_size

@@ -1,0 +1,185 @@
+"""The worker process: imports what a kind of step needs once, then forks a fresh child for every step.
+
+``python -P -m navigator_core.worker FD`` speaks JSON lines over the inherited socket FD. A step's folder holds
+``job.json``; the child leaves ``result.json`` and ``log.txt`` there. A child starts without what earlier steps left
+behind (threads, flags, memory), and its death costs nothing but itself.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import socket
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+PR_SET_PDEATHSIG = 1
+
+Emit = Callable[[dict[str, Any]], None]
+
+empty_rss = 0
+"""Resident bytes of this worker before any framework was imported: what memory is measured above."""
+
+
+class SourceRaised(Exception):
+    """The user's own model raised, as the ``__cause__`` says, on the inputs that the message names."""
+
+
+def main(fd: int) -> None:
+    """Serve steps until the other end closes."""
+    global empty_rss
+    die_with_parent()
+    import numpy  # noqa: F401  (part of every worker: not to be charged to a candidate)
+
+    import navigator_core.serde  # noqa: F401
+    from navigator_core.memory import rss
+
+    empty_rss = rss()
+    with socket.socket(fileno=fd) as connection:
+        connection.set_inheritable(False)
+        stream = connection.makefile("rw", encoding="utf-8", newline="\n")
+
+        def send(message: dict[str, Any]) -> None:
+            stream.write(json.dumps(message) + "\n")
+            stream.flush()
+
+        for line in stream:
+            message = json.loads(line)
+            if message["do"] == "start":
+                _prepare(message["sys_path"], message["preload"])
+                send({"ready": True})
+            else:
+                _fork(Path(message["folder"]), send)
+
+
+def _prepare(sys_path: list[str], preload: list[str]) -> None:
+    sys.path[:] = sys_path
+    for name in preload:
+        # a module that cannot be imported fails the steps that need it, with its own message
+        with contextlib.suppress(BaseException), warnings.catch_warnings(), open(os.devnull, "w") as nowhere:
+            warnings.simplefilter("ignore")
+            with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+                __import__(name)
+
+
+def _fork(folder: Path, send: Emit) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # nothing but imports has run here
+        pid = os.fork()
+    if pid == 0:
+        _child(folder, send)
+    send({"pid": pid})
+    _, status = os.waitpid(pid, 0)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)  # whatever the step left running
+    send({"exit": os.waitstatus_to_exitcode(status)})
+
+
+def _child(folder: Path, send: Emit) -> None:
+    """Run one step and leave without unwinding: interpreter shutdown of heavy frameworks is slow and may crash."""
+    code = 1
+    try:
+        os.setsid()
+        die_with_parent()
+        log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        code = run_step(folder, send)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
+
+
+def run_step(folder: Path, emit: Emit) -> int:
+    """Do the job in ``folder``, write its result there, and return the exit code."""
+    try:
+        job = json.loads((folder / "job.json").read_text())
+        value = call_job(job, Path(job["output"]), emit)
+        result: dict[str, Any] = {"value": value}
+    except BaseException as error:
+        traceback.print_exc()
+        result = {"error": describe_error(error)}
+    temporary = folder / "result.json.part"
+    temporary.write_text(json.dumps(result))
+    temporary.rename(folder / "result.json")
+    return 0
+
+
+def call_job(job: dict[str, Any], folder: Path, emit: Emit) -> Any:
+    """The data of what the job's function returns for its argument."""
+    from navigator_core import serde
+    from navigator_core.declarations import Ref
+
+    function = Ref(job["function"]).resolve()
+    argument = serde.from_data(job["argument"], Ref(job["argument_type"]).resolve())
+    return serde.to_data(function(argument, folder, emit))
+
+
+def describe_error(error: BaseException) -> dict[str, Any]:
+    """An exception as data: type, message, traceback, and the user's own one pickled where that is possible."""
+    theirs = error.__cause__ if isinstance(error, SourceRaised) and error.__cause__ else None
+    shown = theirs or error
+    return {
+        "type": type(shown).__name__,
+        "message": str(shown),
+        "traceback": "".join(traceback.format_exception(shown)),
+        "source": str(error) if theirs else None,
+        "pickled": _pickled(shown) if theirs else None,
+    }
+
+
+def _pickled(error: BaseException) -> str | None:
+    import cloudpickle
+
+    try:
+        data = cloudpickle.dumps(error.with_traceback(None))
+        if type(cloudpickle.loads(data)) is type(error):
+            return base64.b64encode(data).decode()
+    except Exception:  # an exception that cannot be pickled is shown as text
+        return None
+    return None
+
+
+def die_with_parent() -> None:
+    """Ask Linux to end this process when the one that started it is gone, even by kill -9."""
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def reproduce(script: str) -> None:
+    """Repeat the step in whose folder ``script`` lies, in this process, with its output on the terminal."""
+    folder = Path(script).resolve().parent
+    job = json.loads((folder / "job.json").read_text())
+    sys.path[:0] = [entry for entry in job["sys_path"] if entry not in sys.path]
+    with _scratch(folder) as scratch:
+        print(json.dumps(call_job(job, scratch, lambda message: None), indent=2)[:4000])
+
+
+@contextlib.contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix=f"{folder.name}-") as name:
+        yield Path(name)
+
+
+if __name__ == "__main__":
+    # the module under its own name, so that what steps refer to is one and the same
+    from navigator_core import worker
+
+    worker.main(int(sys.argv[1]))

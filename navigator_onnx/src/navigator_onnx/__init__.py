@@ -1,0 +1,3 @@
+"""ONNX for Navigator. `plugin` says what there is; the other modules run in workers, where onnx may be imported."""
+
+__version__ = "0.1.0"

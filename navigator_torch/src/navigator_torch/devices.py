@@ -1,0 +1,50 @@
+"""What this machine has: CUDA devices, and the compiler that `torch.compile` needs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+from navigator_core import DeviceInfo
+
+DRIVER = Path("/proc/driver/nvidia/version")
+DRIVER_SIGNS = (DRIVER, Path("/dev/nvidiactl"), Path("/dev/dxg"))
+"""One of these exists where there is a driver: the kernel module's, the device node's, WSL's."""
+
+
+def cuda() -> list[DeviceInfo]:
+    """The CUDA devices that torch can use; without a driver the answer comes at once and torch is not imported.
+
+    The description keys what was built for the device: model, compute capability, driver.
+    """
+    if not any(sign.exists() for sign in DRIVER_SIGNS):
+        return []
+    import torch
+
+    if not torch.cuda.is_available():
+        return []
+    driver = _driver()
+    found = []
+    for index in range(torch.cuda.device_count()):
+        card = torch.cuda.get_device_properties(index)
+        description = f"{card.name}, compute capability {card.major}.{card.minor}{driver}"
+        found.append(DeviceInfo(f"cuda:{index}", description, int(card.total_memory)))
+    return found
+
+
+def _driver() -> str:
+    """The driver's release and the newest CUDA it serves, as far as they can be learned."""
+    import torch
+
+    release = re.search(r"\s(\d+\.\d+(?:\.\d+)?)\s", DRIVER.read_text()) if DRIVER.exists() else None
+    newest = getattr(torch._C, "_cuda_getDriverVersion", lambda: 0)()
+    text = f", driver {release[1]}" if release else ""
+    return text + (f", CUDA {newest // 1000}.{newest % 1000 // 10}" if newest else "")
+
+
+def compiler() -> str | None:
+    """None where there is the C++ compiler that torch's inductor calls ($CXX, else g++); else the sentence."""
+    name = os.environ.get("CXX") or "g++"
+    return None if shutil.which(name) else f"torch.compile needs a C++ compiler, and {name} is not on the PATH"

@@ -1,0 +1,188 @@
+"""Live models to ONNX, and what every export shares: flat tensors in, flat tensors out."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from navigator_core import Context, Dim, Names, Signature, samples
+from navigator_core.errors import NavigatorError
+from navigator_torch import quiet, tensors
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from navigator_torch.options import Onnx
+
+LARGEST_FILE = 1_500_000_000
+"""Bytes of weights above which they lie beside the ONNX file; protobuf ends at 2 GiB."""
+
+
+class Flat(torch.nn.Module):  # type: ignore[misc]
+    """The model with its signature's tensors in declared order, in and out: what artifacts look like."""
+
+    def __init__(self, model: torch.nn.Module, signature: Signature) -> None:
+        super().__init__()
+        self.model = model
+        self.signature = signature
+        self.training = False
+
+    def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Bind, call, flatten."""
+        inputs = {spec.name: tensor for spec, tensor in zip(self.signature.inputs, tensors, strict=True)}
+        outputs = self.signature.call(self.model, inputs)
+        return tuple(outputs[spec.name] for spec in self.signature.outputs)
+
+
+def example(context: Context) -> tuple[torch.Tensor, ...]:
+    """One input set in declared order, of at least two rows, every dynamic axis of a size of its own.
+
+    An exporter takes equal sizes for equal axes, and a size of one for a constant.
+    """
+    signature = context.signature
+    best = max(context.samples, key=lambda sample: _telling(sample, signature))
+    batch = signature.dims().get("batch")
+    if batch is not None:
+        best = samples.resize(best, signature, _batch_size(batch, best, signature))
+    return tuple(tensors.from_numpy(best[s.name], context.device, s.dtype) for s in signature.inputs)
+
+
+def _telling(sample: Mapping[str, np.ndarray], signature: Signature) -> tuple[int, int]:
+    """How many dynamic axes are longer than one, and how many sizes are different."""
+    sizes = {
+        n.name: sample[spec.name].shape[axis]
+        for spec in signature.inputs
+        for axis, n in enumerate(spec.shape)
+        if isinstance(n, Dim) and n.name != "batch"
+    }
+    return sum(size > 1 for size in sizes.values()), len(set(sizes.values()))
+
+
+def _batch_size(batch: Dim, sample: Mapping[str, np.ndarray], signature: Signature) -> int:
+    axes = {spec.name: spec.batch_axis for spec in signature.inputs}
+    taken = {size for name, a in sample.items() for axis, size in enumerate(a.shape) if axis != axes.get(name)}
+    sizes = range(max(2, batch.min), max(2, batch.min) + len(taken) + 1)
+    return next(size for size in sizes if size not in taken)
+
+
+def onnx(model: torch.nn.Module, output: Path, options: Onnx, context: Context) -> Names | None:
+    """`torch.onnx.export` by way of `torch.export`; the file's names are the signature's.
+
+    An output that is called like an input is renamed, and the names returned: a graph has one value for each name.
+
+    Raises NavigatorError naming the axis where the model fixes one that the signature says is dynamic.
+    """
+    if isinstance(model, torch.jit.ScriptModule):
+        raise NavigatorError("torch.export takes no scripted module; give the module that was scripted")
+    signature = context.signature
+    inputs = example(context)
+    try:
+        with torch.no_grad(), quiet.exporting():
+            program = torch.onnx.export(
+                Flat(model, signature),
+                inputs,
+                dynamic_shapes=(tuple(_axes(spec.shape) for spec in signature.inputs),),
+                opset_version=options.opset,
+                optimize=options.optimize,
+                dynamo=True,
+                verbose=False,
+            )
+    except Exception as error:
+        raise NavigatorError(explain(error, signature)) from error
+    _check(program.model, signature, options.opset)
+    names = _names(signature)
+    _name(program.model.graph, signature, names)
+    weights = sum(math.prod(v.shape) * v.dtype.itemsize for v in program.model.graph.initializers.values())
+    program.save(str(output), external_data=weights > LARGEST_FILE)
+    if weights <= LARGEST_FILE:
+        import onnx as file_format
+
+        file_format.checker.check_model(str(output))
+    return names if names.outputs else None
+
+
+def _names(signature: Signature) -> Names:
+    taken = {spec.name for spec in (*signature.inputs, *signature.outputs)}
+    inputs = {spec.name for spec in signature.inputs}
+    outputs: dict[str, str] = {}
+    for name in [spec.name for spec in signature.outputs if spec.name in inputs]:
+        outputs[name] = next(new for n in itertools.count(1) if (new := f"{name}.out{n}") not in taken)
+    return Names(outputs=outputs)
+
+
+def _axes(shape: Sequence[int | Dim]) -> dict[int, Any]:
+    """Dynamic axes by name: torch must not fix them, and may find two of them equal."""
+    named = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 7)
+    hint = torch.export.Dim.DYNAMIC
+    return {i: n.name if named else hint for i, n in enumerate(shape) if isinstance(n, Dim)}
+
+
+def explain(error: BaseException, signature: Signature) -> str:
+    """The sentence that helps, out of the exporter's long report: which axes became constants, else the first cause."""
+    chain: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in chain:
+        chain.append(link)
+        link = link.__cause__
+    text = "\n".join(map(str, chain))
+    fixed = [
+        f"axis {axis} of {signature.inputs[int(number)].name!r} at {size}"
+        for number, axis, size in re.findall(
+            r"You marked L\['(?:tensors|args)'\]\[(\d+)\]\.size\(\)\[(\d+)\] as dynamic but your code specialized it "
+            r"to be a constant \((\d+)\)",
+            text,
+        )
+    ]
+    if fixed:
+        return (
+            f"the model fixes {', '.join(dict.fromkeys(fixed))}, but the samples show the axis to be dynamic; look in "
+            "its forward for a number taken from a shape (int(x.shape[i]), view or reshape with a constant)"
+        )
+    first = str(chain[-1]).strip().partition("\n")[0]
+    return f"torch.onnx.export failed: {type(chain[-1]).__name__}: {first}"
+
+
+def _check(model: Any, signature: Signature, opset: int) -> None:
+    """What the exporter promises silently is asked of its result."""
+    written = model.opset_imports.get("", opset)
+    if written != opset:
+        raise NavigatorError(f"torch wrote opset {written} where {opset} was asked for; ask for {written}")
+    if len(model.graph.inputs) != len(signature.inputs) or len(model.graph.outputs) != len(signature.outputs):
+        raise NavigatorError(
+            f"the graph has {len(model.graph.inputs)} inputs and {len(model.graph.outputs)} outputs, the model "
+            f"{len(signature.inputs)} and {len(signature.outputs)}"
+        )
+    for value, spec in zip(model.graph.inputs, signature.inputs, strict=True):
+        for axis, n in enumerate(spec.shape):
+            if isinstance(n, Dim) and isinstance(value.shape[axis], int):
+                raise NavigatorError(
+                    f"the export fixes axis {axis} of {spec.name!r} at {value.shape[axis]}, but the samples show it "
+                    "to be dynamic"
+                )
+
+
+def _name(graph: Any, signature: Signature, renamed: Names) -> None:
+    """Give inputs and outputs the signature's names; inner values that bear one of these give way."""
+    from onnxscript import ir
+
+    used = set(graph.inputs)
+    for position, value in enumerate(list(graph.outputs)):
+        if value in used or value.is_initializer():  # an input or weight handed through, or an output given twice
+            node = ir.Node("", "Identity", [value])
+            node.outputs[0].shape, node.outputs[0].type = value.shape, value.type
+            graph.append(node)
+            graph.outputs[position] = node.outputs[0]
+        used.add(graph.outputs[position])
+    names = {spec.name for spec in (*signature.inputs, *signature.outputs)} | set(renamed.outputs.values())
+    for number, value in enumerate(out for node in graph.all_nodes() for out in node.outputs):
+        if value.name in names:
+            value.name = f"{value.name}/{number}"
+    for values, specs in ((graph.inputs, signature.inputs), (graph.outputs, signature.outputs)):
+        for value, spec in zip(values, specs, strict=True):
+            value.name = renamed.outputs.get(spec.name, spec.name) if values is graph.outputs else spec.name

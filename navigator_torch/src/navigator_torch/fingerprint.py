@@ -1,0 +1,306 @@
+"""What a model is, as one hash: equal in every process, different after any change that can reach its results."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import copy
+import enum
+import functools
+import hashlib
+import io
+import logging
+import threading
+import types
+import zipfile
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from navigator_torch import code, quiet
+
+BOOKKEEPING = set(vars(torch.nn.Module())) | {"_is_hf_initialized"}
+"""Attributes of every module: its children are told one by one, and the rest does not reach results in eval mode."""
+HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+PLAIN = (bool, int, float, complex, str, bytes)
+NAMED = (
+    type(None),
+    type(Ellipsis),
+    type(NotImplemented),
+    torch.dtype,
+    torch.device,
+    torch.layout,
+    torch.memory_format,
+    torch.Size,
+    range,
+    slice,
+)
+BUILT_IN = (
+    types.BuiltinFunctionType,
+    types.MethodDescriptorType,
+    types.WrapperDescriptorType,
+    types.MethodWrapperType,
+    types.GetSetDescriptorType,
+    types.MemberDescriptorType,
+)
+_HEAP_TYPE = 1 << 9  # of types.__flags__: made by a class statement
+IRRELEVANT = (logging.Logger, type(threading.Lock()), type(threading.RLock()))
+
+
+class _UnknownError(Exception):
+    """Something in the model cannot be told apart from another value of its kind."""
+
+
+def fingerprint(model: torch.nn.Module) -> str | None:
+    """SHA-256 over classes, code, attributes and every tensor; None where something cannot be told, such as a hook.
+
+    Ask in the process where the model was made: elsewhere its source files may be out of reach. Local modules are
+    covered as whole files, and the code and globals that run as they are in memory. Training mode does not matter.
+    """
+    if torch.nn.modules.module._global_forward_hooks or torch.nn.modules.module._global_forward_pre_hooks:
+        return None
+    hasher = _Hasher()
+    try:
+        hasher.add(model)
+    except (_UnknownError, RecursionError):
+        return None
+    return hasher.digest()
+
+
+class _Hasher:
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self._seen: dict[int, int] = {}
+        self._kept: list[Any] = []  # an id is of use only while its object lives
+        self._inside: set[int] = set()
+        self._classes: set[type] = set()
+        self._files: set[str] = set()
+
+    def digest(self) -> str:
+        return self._hash.hexdigest()
+
+    def add(self, value: Any) -> None:
+        """Dispatch on the kind of value. Raises _UnknownError."""
+        if isinstance(value, enum.Enum):
+            self._say("enum", _name(type(value)), value.name)
+        elif isinstance(value, PLAIN):
+            plain = next(cls for cls in PLAIN if isinstance(value, cls))
+            self._say(_name(type(value)), plain.__repr__(value))
+        elif isinstance(value, NAMED):
+            self._say(type(value).__name__, repr(value))
+        elif isinstance(value, np.ndarray | np.generic):
+            self._array(np.asarray(value))
+        elif type(value) in (list, tuple):
+            self._say(type(value).__name__, len(value))
+            self._children(value)
+        elif type(value) in (set, frozenset):
+            self._say("set", *sorted(_alone(child) for child in value))
+        elif isinstance(value, IRRELEVANT):
+            self._say("irrelevant", type(value).__name__)
+        elif id(value) in self._seen:
+            self._say("again", self._seen[id(value)])
+        else:
+            self._seen[id(value)] = len(self._seen)
+            self._kept.append(value)
+            self._thing(value)
+
+    def _children(self, value: Any) -> None:
+        """By value: two equal tuples say the same as one tuple twice."""
+        if id(value) in self._inside:
+            raise _UnknownError("a container inside itself")
+        self._inside.add(id(value))
+        for child in value:
+            self.add(child)
+        self._inside.remove(id(value))
+
+    def _thing(self, value: Any) -> None:
+        """What has an identity: seen again, it is a reference."""
+        if isinstance(value, torch.Tensor):
+            self._tensor(value)
+        elif isinstance(value, torch.jit.ScriptModule | torch.jit.ScriptFunction):
+            self._scripted(value)
+        elif isinstance(value, torch.nn.Module):
+            self._module(value)
+        elif isinstance(value, type):
+            self._class(value)
+        elif isinstance(value, types.FunctionType):
+            self._function(value)
+        elif isinstance(value, types.MethodType):
+            self._parts("method", value.__func__, value.__self__)
+        elif isinstance(value, types.ModuleType):
+            self._say("python module", value.__name__)
+            self._local(value.__name__)
+        elif isinstance(value, BUILT_IN):
+            owner = getattr(value, "__self__", None) or getattr(value, "__objclass__", None)
+            self._say("built-in", getattr(value, "__module__", None), value.__qualname__)
+            if owner is not None and not isinstance(owner, type | types.ModuleType):
+                self.add(owner)
+        elif isinstance(value, functools.partial):
+            self._parts("partial", value.func, value.args, value.keywords)
+        elif isinstance(value, torch.Generator):
+            self._parts("generator", value.get_state())
+        elif isinstance(value, property):
+            self._parts("property", value.fget, value.fset, value.fdel)
+        elif hasattr(value, "__wrapped__") and not hasattr(value, "__self__"):
+            self._parts(_name(type(value)), value.__wrapped__)
+        else:
+            self._object(value)
+
+    def _module(self, module: torch.nn.Module) -> None:
+        state = vars(module)
+        if any(state.get(hooks) for hooks in HOOKS):
+            raise _UnknownError("hooks")
+        self._class(type(module))
+        for kind in ("_parameters", "_buffers", "_modules"):
+            self._say(kind)
+            for name, child in state.get(kind, {}).items():
+                self._say(name)
+                self.add(child)
+        self._attributes({name: value for name, value in state.items() if name not in BOOKKEEPING})
+
+    def _object(self, value: Any) -> None:
+        """Any other object: its class, what it contains, its attributes."""
+        self._class(type(value))
+        if isinstance(value, dict):
+            self._say("dict", len(value))
+            for key, child in value.items():
+                self.add(key)
+                self.add(child)
+        elif isinstance(value, list | tuple | collections.deque):
+            self._children(value)
+        elif isinstance(value, set | frozenset):
+            self._say(*sorted(_alone(child) for child in value))
+        elif type(value) is not object:
+            _demand_open(value)
+        self._attributes(_state(value))
+
+    def _attributes(self, state: Mapping[str, Any]) -> None:
+        for name, value in sorted(state.items()):
+            self._say("attribute", name)
+            self.add(value)
+
+    def _class(self, cls: type) -> None:
+        for base in cls.__mro__:
+            self._say("class", _name(base))
+            if not code.is_local(base.__module__):
+                self._say(code.version(base.__module__))
+            elif base not in self._classes:
+                self._classes.add(base)
+                self._local(base.__module__)
+                for name, value in code.body(base):
+                    self._say(name)
+                    self.add(value)
+
+    def _function(self, function: types.FunctionType) -> None:
+        module = function.__globals__.get("__name__")  # a wrapper states the module of what it wraps
+        self._say("function", module, function.__qualname__)
+        self._closure(function)
+        if not code.is_local(module):
+            self._say(code.version(module))
+            return
+        self._local(str(module))
+        self._code(function.__code__)
+        self.add(function.__defaults__)
+        self.add(function.__kwdefaults__)
+        for name, value in code.globals_used(function):
+            self._say("global", name)
+            self.add(value)
+
+    def _closure(self, function: types.FunctionType) -> None:
+        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+            self._say("closure", name)
+            with contextlib.suppress(ValueError):  # an empty cell
+                self.add(cell.cell_contents)
+
+    def _code(self, body: types.CodeType) -> None:
+        self._say("code", body.co_code.hex(), body.co_names, body.co_varnames, body.co_freevars, body.co_flags)
+        for constant in body.co_consts:
+            if isinstance(constant, types.CodeType):
+                self._code(constant)
+            else:
+                self.add(constant)
+
+    def _local(self, module: str) -> None:
+        if module in self._files or not code.is_local(module):
+            return
+        for name, text in sorted(code.sources(module)):
+            if name not in self._files:
+                self._files.add(name)
+                self._say("source", hashlib.sha256(text).hexdigest())
+        self._files.add(module)
+
+    def _tensor(self, tensor: torch.Tensor) -> None:
+        if type(tensor) not in (torch.Tensor, torch.nn.Parameter) or tensor.is_quantized:
+            raise _UnknownError(f"a tensor of {_name(type(tensor))}")
+        if tensor.layout is not torch.strided or tensor.device.type == "meta":
+            raise _UnknownError(f"a tensor of layout {tensor.layout} on {tensor.device}")
+        self._say("tensor", tensor.dtype, tuple(tensor.shape))
+        flat = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
+        self._hash.update(memoryview(flat.view(torch.uint8).numpy()))
+
+    def _array(self, array: np.ndarray) -> None:
+        if array.dtype.hasobject:
+            raise _UnknownError("an array of objects")
+        self._say("array", array.dtype.str, array.shape)
+        self._hash.update(np.ascontiguousarray(array).tobytes())
+
+    def _scripted(self, module: Any) -> None:
+        """The archive it would be saved as, without debugging records."""
+        file = io.BytesIO()
+        with quiet.deprecations():
+            if isinstance(module, torch.jit.ScriptModule):
+                module = copy.deepcopy(module)
+                if getattr(module, "training", False):
+                    module.eval()
+            torch.jit.save(module, file)
+        with zipfile.ZipFile(file) as archive:
+            for name in sorted(archive.namelist()):
+                inner = name.partition("/")[2]
+                if not inner.endswith(".debug_pkl") and not inner.startswith(".data/"):
+                    self._say("entry", inner, hashlib.sha256(archive.read(name)).hexdigest())
+
+    def _parts(self, kind: str, *values: Any) -> None:
+        self._say(kind, len(values))
+        for value in values:
+            self.add(value)
+
+    def _say(self, *words: object) -> None:
+        text = "\0".join(map(str, words)).encode("utf-8", "surrogatepass")
+        self._hash.update(len(text).to_bytes(8, "little") + text)
+
+
+def _name(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _demand_open(value: Any) -> None:
+    """Raises _UnknownError for an object that holds more than its attributes, by the rules of `copyreg` and `object`."""
+    for base in type(value).__mro__:
+        new = base.__new__
+        if not base.__flags__ & _HEAP_TYPE or (isinstance(new, types.BuiltinMethodType) and new.__self__ is base):
+            break
+    if base is not object:
+        raise _UnknownError(_name(type(value)))
+    if type(value).__reduce__ is object.__reduce__:
+        try:
+            object.__reduce_ex__(value, 2)
+        except Exception as error:  # whatever a foreign __getstate__ raises
+            raise _UnknownError(_name(type(value))) from error
+
+
+def _alone(value: Any) -> str:
+    hasher = _Hasher()
+    hasher.add(value)
+    return hasher.digest()
+
+
+def _state(value: Any) -> dict[str, Any]:
+    state = dict(getattr(value, "__dict__", {}))
+    for cls in type(value).__mro__:
+        slots = vars(cls).get("__slots__", ())
+        for slot in (slots,) if isinstance(slots, str) else slots:
+            if slot not in ("__dict__", "__weakref__") and hasattr(value, slot):
+                state[slot] = getattr(value, slot)
+    return state

@@ -1,0 +1,61 @@
+"""What can be chosen when a model is exported, compiled or run. No torch here: these are declared by the plugin."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from attrs import field, frozen, validators
+
+OPSETS = (18, 25)
+"""The opsets that torch's exporter really writes; asked for an older one it silently writes 18."""
+
+Mode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
+
+_flag = validators.instance_of(bool)
+_threads = validators.and_(validators.instance_of(int), validators.ge(0))
+
+
+@frozen(kw_only=True)
+class ToTorchScript:
+    """``method``: "trace" records one run, "script" compiles the model's source, control flow included."""
+
+    method: Literal["trace", "script"] = field(default="trace", validator=validators.in_(("trace", "script")))
+
+
+@frozen(kw_only=True)
+class Onnx:
+    """``optimize``: fold constants and fuse nodes after the export."""
+
+    opset: int = field(
+        default=20, validator=[validators.instance_of(int), validators.ge(OPSETS[0]), validators.le(OPSETS[1])]
+    )
+    optimize: bool = field(default=True, validator=_flag)
+
+
+@frozen(kw_only=True)
+class Eager:
+    """``threads``: within one operator, on the CPU; 0 is torch's own choice."""
+
+    threads: int = field(default=0, validator=_threads)
+
+
+@frozen(kw_only=True)
+class Compile:
+    """What `torch.compile` takes under the same names; ``dynamic=None`` lets it find dynamic axes by itself."""
+
+    mode: Mode = field(
+        default="default",
+        validator=validators.in_(("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")),
+    )
+    dynamic: bool | None = field(default=None, validator=validators.optional(_flag))
+    fullgraph: bool = field(default=False, validator=_flag)
+    threads: int = field(default=0, validator=_threads)
+
+
+@frozen(kw_only=True)
+class TorchScript:
+    """``freeze`` inlines the weights as constants; ``optimize_for_inference`` freezes and then fuses as well."""
+
+    freeze: bool = field(default=True, validator=_flag)
+    optimize_for_inference: bool = field(default=False, validator=_flag)
+    threads: int = field(default=0, validator=_threads)

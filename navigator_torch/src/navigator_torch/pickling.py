@@ -1,0 +1,109 @@
+"""A model's way to another process: structure by pickle, the bytes of its tensors out of band."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import torch
+from torch.nn.utils import parametrize
+
+from navigator_torch import quiet
+
+Reduce = Callable[[Any], Any]
+
+ALIGNMENT = 16
+"""What vectorised kernels expect of a tensor's address; a buffer that lies elsewhere is copied."""
+
+
+def reducers() -> dict[type, Reduce]:
+    """How storages travel: as one `pickle.PickleBuffer` each, so views, ties, strides and any type survive.
+
+    Tensors arrive on the CPU. Under a loader that maps the buffers privately nothing is copied. Scripted modules
+    travel as their own archive.
+    """
+    return {
+        torch.UntypedStorage: _reduce_storage,
+        torch.storage.TypedStorage: _reduce_typed,
+        torch.jit.RecursiveScriptModule: _reduce_script,
+        torch.jit.ScriptFunction: _reduce_script,
+        torch.jit.TopLevelTracedModule: _reduce_script,
+        torch.jit.TracedModule: _reduce_script,
+    }
+
+
+def ship(model: torch.nn.Module, folder: Path) -> None:
+    """Write what plain pickle refuses: modules with parametrizations (weight norm, spectral norm)."""
+    with (folder / "model.pkl").open("wb") as file:
+        _Pickler(file, protocol=5).dump(model)
+
+
+def receive(folder: Path) -> torch.nn.Module:
+    """The inverse of `ship`."""
+    with (folder / "model.pkl").open("rb") as file:
+        model: torch.nn.Module = pickle.load(file)
+    return model
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._reducers = reducers()
+
+    def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, torch.nn.Module) and parametrize.is_parametrized(value):
+            return _bare_parametrized, (type(value).__bases__[0],), value.__dict__, None, None, _set_parametrized
+        reduce = self._reducers.get(type(value))
+        return reduce(value) if reduce else super().reducer_override(value)
+
+
+def _bare_parametrized(cls: type[torch.nn.Module]) -> torch.nn.Module:
+    module: torch.nn.Module = torch.nn.Module.__new__(cls)
+    return module
+
+
+def _set_parametrized(module: torch.nn.Module, attributes: Mapping[str, Any]) -> None:
+    module.__dict__.update(attributes)
+    parametrize._inject_new_class(module)  # the class was made in the other process, for this one module
+    for name in attributes["_modules"]["parametrizations"]:
+        parametrize._inject_property(module, name)
+
+
+def _reduce_typed(storage: Any) -> Any:
+    return _typed, (storage._untyped_storage, storage.dtype)
+
+
+def _typed(storage: torch.UntypedStorage, dtype: torch.dtype) -> Any:
+    return torch.storage.TypedStorage(wrap_storage=storage, dtype=dtype, _internal=True)
+
+
+def _reduce_storage(storage: torch.UntypedStorage) -> Any:
+    if storage.device.type == "meta":
+        raise pickle.PicklingError("a tensor on the meta device has no values to send")
+    if storage.nbytes() == 0:
+        return torch.UntypedStorage, (0,)
+    host = storage.cpu()
+    view = torch.empty(0, dtype=torch.uint8).set_(host).numpy()
+    return _storage, (pickle.PickleBuffer(view),)
+
+
+def _storage(buffer: Any) -> torch.UntypedStorage:
+    view = memoryview(buffer)
+    tensor = torch.frombuffer(bytearray(view) if view.readonly else view, dtype=torch.uint8)
+    return (tensor.clone() if tensor.data_ptr() % ALIGNMENT else tensor).untyped_storage()
+
+
+def _reduce_script(module: Any) -> Any:
+    file = io.BytesIO()
+    with quiet.deprecations():
+        torch.jit.save(module, file)
+    return _script, (pickle.PickleBuffer(file.getbuffer()),)
+
+
+def _script(buffer: Any) -> Any:
+    with quiet.deprecations():
+        return torch.jit.load(io.BytesIO(buffer), map_location="cpu")

@@ -1,0 +1,61 @@
+"""torch tensors, to numpy and back. Imports torch only when a tensor has to be made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from navigator_core import type_names
+
+if TYPE_CHECKING:
+    import torch
+
+
+def is_tensor(value: Any) -> bool:
+    """Tensors, parameters and every other subclass."""
+    return "torch.Tensor" in type_names(value)
+
+
+def to_numpy(tensor: torch.Tensor) -> np.ndarray:
+    """On the host, sharing memory where it can; bfloat16 and float8 are widened to float32, exactly."""
+    tensor = tensor.detach()
+    if tensor.is_quantized:
+        tensor = tensor.dequantize()
+    if str(tensor.layout) != "torch.strided":
+        tensor = tensor.to_dense()
+    tensor = tensor.cpu().resolve_conj().resolve_neg()
+    if dtype(tensor) == "bfloat16" or dtype(tensor).startswith("float8"):
+        tensor = tensor.float()
+    array: np.ndarray = tensor.numpy()
+    return array
+
+
+def from_numpy(array: np.ndarray, device: str, dtype: str) -> torch.Tensor:
+    """A tensor of its own on ``device``: a model that writes into its inputs does not reach the array."""
+    import torch
+
+    array = np.array(array, dtype=array.dtype.newbyteorder("="), order="C")  # copies: read-only, strided, any order
+    wanted: torch.dtype = getattr(torch, dtype)
+    if array.dtype.kind == "V":  # an extension's type, such as ml_dtypes.bfloat16: the same bits
+        bits = torch.from_numpy(array.view(f"u{array.dtype.itemsize}"))
+        tensor = bits.view(getattr(torch, array.dtype.name))
+    else:
+        tensor = torch.from_numpy(array)
+    return tensor.to(device=device, dtype=wanted)
+
+
+def dtype(tensor: torch.Tensor) -> str:
+    """ "float32", "bfloat16", "int64"."""
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def to_device(tensor: torch.Tensor, device: str) -> torch.Tensor:
+    """The tensor itself where it is there already."""
+    return tensor if is_on(tensor, device) else tensor.to(device)
+
+
+def is_on(tensor: torch.Tensor, device: str) -> bool:
+    """Whether a tensor is on a device; "cuda" is "cuda:0"."""
+    kind, _, index = device.partition(":")
+    return tensor.device.type == kind and (tensor.device.index or 0) == int(index or 0)

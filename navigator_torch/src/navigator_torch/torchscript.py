@@ -1,0 +1,116 @@
+"""TorchScript: live models to ``model.pt`` by tracing or scripting, and running such files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from navigator_core import Context, LoadedModel, Signature
+from navigator_core.errors import NavigatorError
+from navigator_core.structure import Constant, Container, Leaf, Node
+from navigator_torch import quiet
+from navigator_torch.export import Flat, example
+from navigator_torch.run import calling, synchronize
+
+if TYPE_CHECKING:
+    from navigator_torch.options import TorchScript, ToTorchScript
+
+
+def export(model: torch.nn.Module, output: Path, options: ToTorchScript, context: Context) -> None:
+    """Write the model with flat tensors in and a tuple of tensors out; no source is needed to load it."""
+    with torch.no_grad(), quiet.exporting():
+        make = traced if options.method == "trace" else scripted
+        torch.jit.save(make(model, context), str(output))
+
+
+def traced(model: torch.nn.Module, context: Context) -> Any:
+    """One run, recorded. Whether it also holds elsewhere is for verification to say."""
+    return torch.jit.trace(Flat(model, context.signature), example(context), check_trace=False)
+
+
+def scripted(model: torch.nn.Module, context: Context) -> Any:
+    """The user's module compiled, inside a compiled shell that binds and flattens as the signature does."""
+    inner = model if isinstance(model, torch.jit.ScriptModule) else torch.jit.script(model)
+    return _Shell(inner, shell(context.signature)).eval()
+
+
+class _Shell(torch.jit.ScriptModule):  # type: ignore[misc]
+    def __init__(self, model: Any, source: str) -> None:
+        with quiet.deprecations():
+            super().__init__()
+            self.model = model
+            self.define(source)
+
+
+def shell(signature: Signature) -> str:
+    """TorchScript source of a ``forward`` from flat tensors to the model's own call and back.
+
+    Raises NavigatorError for arguments that TorchScript has no literal for.
+    """
+    names = {spec.name: f"t{number}" for number, spec in enumerate(signature.inputs)}
+    arguments = []
+    for parameter in signature.parameters:
+        if parameter.node is None:
+            continue
+        if parameter.kind == "variadic":
+            raise NavigatorError(f"TorchScript has no *{parameter.name}; give the model's forward named parameters")
+        literal = _literal(parameter.node, names)
+        arguments.append(literal if parameter.given == "positional" else f"{parameter.name}={literal}")
+    tree = signature.structure.output if signature.structure else None
+    places = dict(_places(tree or Leaf("output"), "out"))
+    outputs = ", ".join(f"torch.jit._unwrap_optional({places[spec.name]})" for spec in signature.outputs)
+    return (
+        f"def forward(self, {', '.join(f'{name}: Tensor' for name in names.values())}):\n"
+        f"    out = self.model({', '.join(arguments)})\n"
+        f"    return ({outputs},)\n"
+    )
+
+
+def _literal(node: Node, names: Mapping[str, str]) -> str:
+    if isinstance(node, Leaf):
+        return names[node.name]
+    if isinstance(node, Constant):
+        if not isinstance(node.value, type(None) | bool | int | float | str):
+            raise NavigatorError(f"TorchScript has no literal for the argument {node.value!r}")
+        return repr(node.value)
+    children = [_literal(child, names) for child in node.children]
+    if node.kind == "list":
+        return f"[{', '.join(children)}]"
+    if node.kind == "tuple":
+        return f"({', '.join(children)},)"
+    if node.kind == "mapping":
+        return "{" + ", ".join(f"{key!r}: {child}" for key, child in zip(node.keys, children, strict=True)) + "}"
+    raise NavigatorError(f"TorchScript cannot build a {node.type} for the call")
+
+
+def _places(node: Node, place: str) -> list[tuple[str, str]]:
+    """Where each tensor stands in what the model returned, as an expression."""
+    if isinstance(node, Leaf):
+        return [(node.name, place)]
+    if not isinstance(node, Container):
+        return []
+    found = []
+    for key, child in zip(node.keys, node.children, strict=True):
+        found += _places(child, f"{place}.{key}" if node.kind == "record" else f"{place}[{key!r}]")
+    return found
+
+
+def run(model: Path, options: TorchScript, context: Context) -> LoadedModel:
+    """A TorchScript file on the context's device, called with tensors in the signature's order."""
+    with quiet.deprecations():
+        loaded = torch.jit.load(str(model), map_location=context.device).eval()
+        if options.optimize_for_inference:
+            loaded = torch.jit.optimize_for_inference(loaded)
+        elif options.freeze:
+            loaded = torch.jit.freeze(loaded)
+    inputs = [spec.name for spec in context.signature.inputs]
+    outputs = [spec.name for spec in context.signature.outputs]
+
+    def call(tensors: Mapping[str, Any]) -> dict[str, Any]:
+        found = loaded(*[tensors[name] for name in inputs])
+        return dict(zip(outputs, found if isinstance(found, tuple) else (found,), strict=True))
+
+    return LoadedModel(calling(call, context, options.threads), synchronize(context))

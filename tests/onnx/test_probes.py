@@ -1,0 +1,99 @@
+"""What the machine can do, said in one sentence."""
+
+import importlib
+import importlib.metadata
+import os
+import sys
+import types
+
+import onnxruntime
+import pytest
+
+from navigator_onnx import probes
+
+
+@pytest.fixture
+def distributions(tmp_path, monkeypatch):
+    """Only these distributions are installed, as far as metadata says."""
+
+    def install(*names):
+        for name in names:
+            folder = tmp_path / f"{name.replace('-', '_')}-1.20.0.dist-info"
+            folder.mkdir()
+            (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.20.0\n")
+        monkeypatch.setattr(sys, "path", [str(tmp_path)])
+        importlib.invalidate_caches()
+
+    return install
+
+
+def test_both_distributions_at_once_are_noticed(distributions):
+    distributions("onnxruntime", "onnxruntime-gpu")
+    assert "both installed" in probes.one_onnxruntime()
+
+
+@pytest.mark.parametrize("names", [("onnxruntime-gpu",), ("onnxruntime",), ()])
+def test_one_distribution_is_as_it_should_be(distributions, names):
+    distributions(*names)
+    assert probes.one_onnxruntime() is None
+
+
+def test_a_session_on_the_cpu_passes_the_very_check_that_gpus_are_put_to():
+    assert probes.session_with("CPUExecutionProvider") is None
+
+
+def test_a_provider_that_is_not_built_in_is_said(monkeypatch):
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    assert probes.cuda_provider().endswith("was built without CUDAExecutionProvider")
+    assert probes.tensorrt_provider().endswith("was built without TensorrtExecutionProvider")
+
+
+def failing(text, error):
+    def open_session(*args):
+        os.write(2, text.encode())
+        raise error
+
+    return open_session
+
+
+def test_the_missing_library_is_named_although_only_the_log_says_it(monkeypatch, capfd):
+    log = (
+        "2026-11-02 10:00:00.1 [W:onnxruntime:, session.cc:1] nothing\n"
+        "\x1b[1;31m2026-11-02 10:00:00.2 [E:onnxruntime:Default, provider_bridge_ort.cc:2195 Get] "
+        "Failed to load library libcublasLt.so.12\x1b[m\n"
+    )
+    monkeypatch.setattr("navigator_onnx.run.open_session", failing(log, RuntimeError("cannot be used\nmore")))
+    assert probes.cuda_provider() == "cannot be used: Failed to load library libcublasLt.so.12"
+    assert capfd.readouterr().err == ""
+    os.write(2, b"back")
+    assert capfd.readouterr().err == "back"
+
+
+def test_an_error_without_words_is_still_a_sentence(monkeypatch):
+    monkeypatch.setattr("navigator_onnx.run.open_session", failing("", RuntimeError()))
+    assert probes.cuda_provider() == "RuntimeError"
+
+
+def test_without_tensorrt_the_probe_says_why(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    assert probes.tensorrt().startswith("TensorRT cannot start: ModuleNotFoundError: ")
+
+
+@pytest.mark.parametrize("error", [Exception("libnvonnxparser.so.10 is missing"), TypeError("no CUDA device")])
+def test_a_tensorrt_that_finds_no_gpu_says_why(monkeypatch, error):
+    def builder(logger):
+        raise error
+
+    logger = type("Logger", (), {"ERROR": 1, "__init__": lambda self, level: None})
+    monkeypatch.setitem(sys.modules, "tensorrt", types.SimpleNamespace(Logger=logger, Builder=builder))
+    assert probes.tensorrt() == f"TensorRT cannot start: {type(error).__name__}: {error}"
+
+
+@pytest.mark.gpu
+def test_cuda_is_usable_where_onnxruntime_gpu_is_installed():
+    try:
+        importlib.metadata.version("onnxruntime-gpu")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("onnxruntime-gpu is not installed")
+    assert probes.one_onnxruntime() is None
+    assert probes.cuda_provider() is None
