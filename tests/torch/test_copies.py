@@ -55,7 +55,7 @@ def test_a_scripted_model_is_prepared_as_well(mlp):
 
 def test_a_model_that_cannot_be_copied_says_so(mlp):
     mlp.lock = threading.Lock()
-    with pytest.raises(NavigatorError, match="cannot be copied.*lock"):
+    with pytest.raises(NavigatorError, match=r"cannot be copied.*lock"):
         source.prepare(mlp)
 
 

@@ -75,19 +75,19 @@ def test_another_length_is_right_too(bert, bert_context, tmp_path):
         assert_close(run_onnx(path, bert_context, arrays), reference(bert, bert_context, arrays))
 
 
-@pytest.mark.parametrize("opset", [18, 21, 23])
+@pytest.mark.parametrize("opset", [18, 23])
 def test_the_opset_asked_for_is_written(mlp, mlp_context, tmp_path, opset):
     onnx = pytest.importorskip("onnx")
     export.onnx(source.prepare(mlp), tmp_path / "model.onnx", options.Onnx(opset=opset), mlp_context)
     assert onnx.load(tmp_path / "model.onnx").opset_import[0].version == opset
 
 
-def test_optimizing_changes_the_graph_not_the_result(bert, bert_context, tmp_path):
+def test_optimizing_changes_the_graph(mlp, mlp_context, tmp_path):
     onnx = pytest.importorskip("onnx")
     nodes = []
     for optimize in (True, False):
         path = tmp_path / f"{optimize}.onnx"
-        export.onnx(source.prepare(bert), path, options.Onnx(optimize=optimize), bert_context)
+        export.onnx(source.prepare(mlp), path, options.Onnx(optimize=optimize), mlp_context)
         nodes.append(len(onnx.load(path).graph.node))
     assert nodes[0] < nodes[1]
 
@@ -131,13 +131,19 @@ def test_names_that_collide_and_outputs_that_coincide_are_kept_apart(awkward, tm
     assert_close(run_torchscript(tmp_path / "m.pt", context, arrays), reference(model, context, arrays))
 
 
-class Fixes(torch.nn.Module):
+class Adds(torch.nn.Module):
     def forward(self, x):
         return x + torch.ones(2, 4)
 
 
-def test_an_axis_the_model_fixes_is_named_and_never_fixed_silently(tmp_path):
-    model = Fixes().eval()
+class Branches(torch.nn.Module):
+    def forward(self, x):
+        return x + 1 if x.shape[0] == 2 else x
+
+
+@pytest.mark.parametrize("kind", [Adds, Branches])
+def test_an_axis_the_model_fixes_is_named_and_never_fixed_silently(tmp_path, kind):
+    model = kind().eval()
     context = context_for(model, torch.randn(2, 4), {"x": {0: BATCH}})
     with pytest.raises(NavigatorError, match="axis 0 of 'x' at 2"):
         export.onnx(model, tmp_path / "m.onnx", options.Onnx(), context)

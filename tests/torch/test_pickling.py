@@ -106,7 +106,9 @@ def test_scripted_modules_travel_alone_and_inside_others(mlp):
         arrived = pickle.loads(stream, buffers=writable(buffers))
         inner = arrived[0] if isinstance(arrived, torch.nn.Sequential) else arrived
         assert inner.training
-        torch.testing.assert_close(inner.eval()(*x)["logits"], torch.jit.RecursiveScriptModule.eval(scripted)(*x)["logits"])
+        torch.testing.assert_close(
+            inner.eval()(*x)["logits"], torch.jit.RecursiveScriptModule.eval(scripted)(*x)["logits"]
+        )
         scripted.train()
 
 

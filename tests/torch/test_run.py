@@ -80,7 +80,8 @@ if {said!r} == "newer" and newer:
     backends.cuda.matmul.fp32_precision = "tf32"
 def now():
     if newer:
-        return [m.fp32_precision for m in (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn, backends.mkldnn.matmul)]
+        kinds = backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn, backends.mkldnn.matmul
+        return [kind.fp32_precision for kind in kinds]
     return [backends.cuda.matmul.allow_tf32, backends.cudnn.allow_tf32]
 before = now()
 with tf32({allowed}):

@@ -59,7 +59,14 @@ def read_only():
 
 @pytest.mark.parametrize(
     "array",
-    [read_only(), np.arange(6.0)[::-2], np.arange(6.0).reshape(2, 3).T, np.array(3.5), np.float32(2), np.arange(3, dtype=">i4")],
+    [
+        read_only(),
+        np.arange(6.0)[::-2],
+        np.arange(6.0).reshape(2, 3).T,
+        np.array(3.5),
+        np.float32(2),
+        np.arange(3, dtype=">i4"),
+    ],
     ids=["read-only", "reversed", "transposed", "scalar", "numpy scalar", "big-endian"],
 )
 def test_any_array_is_taken_without_a_warning(array):

@@ -50,8 +50,7 @@ def optimize(
     """Try every way the installed plugins offer to run a model, keep what is right, and say which is best.
 
     Args:
-        model: a live model of an installed framework, the path of a file such as ``model.onnx`` or ``model.nav``,
-            or any Python callable.
+        model: a live model of an installed framework, the path of a file such as ``model.onnx``, or any Python callable.
         samples: what the model is called with. One sample is a tensor, a tuple (positional arguments), a Mapping
             (keyword arguments) or `call`; any other iterable is several, of which at most 64 or 1 GiB are read.
             Samples of different shape tell which axes are dynamic. May be left out for a file.
@@ -83,12 +82,6 @@ def optimize(
         objective=objective, precisions=precisions, tolerance=tolerance, verify=verify, options=options, budget=budget,
         workspace=workspace, input_names=input_names, output_names=output_names, observe=observe,
     )  # fmt: skip
-    if isinstance(model, str | Path) and str(model).endswith(".nav"):
-        from navigator_core.package import reopen
-
-        if samples is not None:
-            raise RequestError("a package holds its own samples; leave samples out")
-        return reopen(Path(model)).optimize(**asked)
     from navigator_core import optimize as engine
     from navigator_core import request
 

@@ -160,6 +160,12 @@ def write(path: Path, manifest: Mapping[str, Any], files: Mapping[str, Path | by
     return path
 
 
+def listing(files: Mapping[str, Path | bytes]) -> dict[str, str]:
+    """The SHA-256 of every file that `write` would pack. Raises PackageError for one that cannot be read."""
+    with _blaming(Path("the package")):
+        return {name: _measure(source).sha256 for name, source in sorted(_members(files))}
+
+
 def _fill(file: IO[bytes], manifest: Mapping[str, Any], sources: Mapping[str, Path | bytes]) -> None:
     listed = {name: _measure(source) for name, source in sources.items()}
     header = {"schema": SCHEMA, "navigator": __version__, "files": serde.to_data(listed), **manifest}

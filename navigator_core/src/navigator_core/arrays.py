@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -16,7 +17,7 @@ def save(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     np.savez(path, allow_pickle=False, names=index, **{f"a{i}": a for i, a in enumerate(arrays.values())})
 
 
-def load(path: Path) -> dict[str, np.ndarray]:
+def load(path: Path | IO[bytes]) -> dict[str, np.ndarray]:
     """The inverse of `save`. Raises OSError or ValueError for a file that is not such."""
     with np.load(path, allow_pickle=False) as stored:
         names = json.loads(stored["names"].tobytes().decode())

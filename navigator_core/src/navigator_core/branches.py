@@ -20,7 +20,7 @@ from navigator_core.loading import Source
 from navigator_core.planning import Branch, Plan, Step
 from navigator_core.references import Machine, Understood, machine_key, runner_use
 from navigator_core.request import Request
-from navigator_core.results import Measurement
+from navigator_core.results import Measurement, Status
 from navigator_core.session import Session
 from navigator_core.signature import Names
 from navigator_core.subjects import Subject
@@ -85,7 +85,9 @@ def _convert(
         preload=machine.preload(declared),
     )
     versions = machine.versions(declared)
-    key = session.key_of(job, active.workspace.path, versions if target.portable else {**versions, **machine_key(machine)})
+    key = session.key_of(
+        job, active.workspace.path, versions if target.portable else {**versions, **machine_key(machine)}
+    )
     stage = "export" if before is None and subject.source.framework else "convert"
     here = subject.here and before is None
     outcome, folder = active.perform(step.name, "export" if stage == "export" else "convert", job, key, here=here)
@@ -143,7 +145,7 @@ def _evaluate(
         return attrs.evolve(blank, reason=branch.unavailable.reason, remedy=branch.unavailable.remedy)
     artifact = artifacts[branch.step] if branch.step else None
     if isinstance(artifact, Failed):
-        status = "skipped" if "skipped" in artifact.reason else "failed"
+        status: Status = "skipped" if "skipped" in artifact.reason else "failed"
         return attrs.evolve(blank, status=status, reason=artifact.reason, remedy=_remedy(artifact), log=artifact.log)
     use = runner_use(branch.runner, request.options, subject.samples.kind, branch.choice)
     is_reference = branch.step is None and branch.runner.name == subject.identified.runner.name
@@ -186,7 +188,7 @@ def _evaluate(
     recipe = Recipe(
         runner=use,
         format=branch.format,
-        file="" if live else source.path.name,
+        precision=branch.precision,
         names=artifact.names if artifact else Names(),
         live=live,
         portable=getattr(declared, "portable", True),
@@ -204,15 +206,17 @@ def _evaluate(
 
 def _judged(candidate: Candidate, outcome: Done[Evaluated] | Failed) -> Candidate:
     if isinstance(outcome, Failed):
-        status = "skipped" if outcome.reason.startswith("skipped") else "failed"
+        status: Status = "skipped" if outcome.reason.startswith("skipped") else "failed"
         return attrs.evolve(
             candidate, status=status, reason=outcome.reason, remedy=_remedy(outcome), log=outcome.log, recipe=None
         )
     found = outcome.value
     remedy = None
     if found.reason is not None:
-        remedy = "the error and the bar are in .verdict; see the log of the step" if found.failed else (
-            "leave it, or say what you accept with tolerance= or verify="
+        remedy = (
+            "the error and the bar are in .verdict; see the log of the step"
+            if found.failed
+            else ("leave it, or say what you accept with tolerance= or verify=")
         )
     return attrs.evolve(
         candidate,
@@ -235,7 +239,11 @@ def _home(subject: Subject, reference: Understood, live: bool) -> Home:
     if not live:
         return Home(signature)
     module = subject.identified.module
-    return Home(signature.with_parameters(subject.samples.parameters), subject.identified.model, getattr(module, "prepare", None))
+    return Home(
+        signature.with_parameters(subject.samples.parameters),
+        subject.identified.model,
+        getattr(module, "prepare", None),
+    )
 
 
 def _size(path: Path, artifact: Artifact | None) -> int:
@@ -247,5 +255,3 @@ def _size(path: Path, artifact: Artifact | None) -> int:
 
 def _type(cls: type | None) -> Ref | None:
     return None if cls is None else Ref(f"{cls.__module__}:{cls.__qualname__}")
-
-

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-import attrs
 from attrs import field, frozen
 
+from navigator_core.declarations import Precision
 from navigator_core.errors import NavigatorError, PackageError, RequestError
 from navigator_core.loading import Running, RunnerUse
 from navigator_core.results import Measurement, Status, Verdict
@@ -22,7 +22,7 @@ class Recipe:
 
     runner: RunnerUse
     format: str
-    file: str
+    precision: Precision
     names: Names = field(factory=Names)
     live: bool = False
     portable: bool = True
@@ -31,12 +31,16 @@ class Recipe:
 
 @frozen
 class Home:
-    """What a candidate needs that is no data: the model in memory (with its framework's module) and the signature."""
+    """What a candidate needs that is no data: the model in memory (with its framework's module) and the signature.
+
+    ``locked`` says why it must not be loaded. ``keep`` is the folder of the artifact, if that is a temporary one.
+    """
 
     signature: Signature
     model: Any = None
     prepare: Any = None
     locked: str | None = None
+    keep: Any = None
 
 
 @frozen(kw_only=True)
@@ -120,7 +124,7 @@ class LoadedCandidate:
 def load(candidate: Candidate, home: Home, device: str) -> LoadedCandidate:
     """Load a candidate whose home is known."""
     from navigator_core import loading, plugins, tensors
-    from navigator_core.declarations import FP32, Context, Precision
+    from navigator_core.declarations import Context
 
     recipe = candidate.recipe
     assert recipe is not None
@@ -128,13 +132,7 @@ def load(candidate: Candidate, home: Home, device: str) -> LoadedCandidate:
     model: Any = candidate.path
     if recipe.live:
         model = home.prepare(home.model, device) if home.prepare else home.model
-    precision = attrs.evolve(FP32, name=candidate.precision) if candidate.precision != FP32.name else FP32
-    context = Context(
-        signature=home.signature,
-        device=device,
-        precision=Precision(candidate.precision, precision.epsilon),
-        names=recipe.names,
-    )
+    context = Context(signature=home.signature, device=device, precision=recipe.precision, names=recipe.names)
     try:
         running = loading.start(recipe.runner, model, context)
     except NavigatorError:
@@ -142,5 +140,3 @@ def load(candidate: Candidate, home: Home, device: str) -> LoadedCandidate:
     except ImportError as error:
         raise RequestError(f"{candidate.name} cannot be loaded here: {error}") from error
     return LoadedCandidate(candidate.name, running, home.signature)
-
-

@@ -66,7 +66,9 @@ def convert(conversion: Conversion, folder: Path, emit: Emit) -> Converted:
     output = folder / conversion.file
     names = conversion.implementation.resolve()(model, output, options, context)
     if not output.exists():
-        raise PluginError(f"{conversion.implementation} wrote no {conversion.file}; its author must write {output.name}")
+        raise PluginError(
+            f"{conversion.implementation} wrote no {conversion.file}; its author must write {output.name}"
+        )
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return Converted(_checked(names, conversion.implementation), size)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,8 @@ def _bars(evaluation: Evaluation) -> dict[str, Tolerance]:
     reference = evaluation.reference
     decided = evaluation.verify is not None and evaluation.precision.epsilon > reference.precision.epsilon
     return {
-        name: UNLIMITED if decided and not noise.exact
+        name: UNLIMITED
+        if decided and not noise.exact
         else verification.bar(noise, reference.precision, evaluation.precision)
         for name, noise in reference.noise.items()
     }
@@ -138,9 +140,7 @@ def _check(found: list[Deviation], bars: Mapping[str, Tolerance], evaluation: Ev
     return verification.sentence(wrong[0], bars, evaluation.tolerance) if wrong else "ok"
 
 
-def _repeated(
-    evaluation: Evaluation, run: Running, first: dict[str, np.ndarray], bars: Mapping[str, Tolerance]
-) -> str:
+def _repeated(evaluation: Evaluation, run: Running, first: dict[str, np.ndarray], bars: Mapping[str, Tolerance]) -> str:
     """The first call once more, after all the others: nothing may be left of them."""
     again = run(evaluation.reference.batches[0].inputs(evaluation.reference_folder))
     off = verification.deviations(again, first, first, evaluation.reference.noise, {})
@@ -184,9 +184,7 @@ def _profile(evaluation: Evaluation, run: Running, baseline: int, emit: worker.E
 
         with PeakMemory(baseline) as memory:
             timing = profiling.time_calls(call, seconds=evaluation.seconds)
-        transfer = profiling.measure_transfer(
-            lambda one=inputs[0]: run.bring_in(one), lambda out=last[0]: loading.take_out(out)
-        )
+        transfer = profiling.measure_transfer(partial(run.bring_in, inputs[0]), partial(loading.take_out, last[0]))
         measurement = profiling.measurement(size, timing, transfer, {"host": memory.peak})
         if not reference.stochastic and evaluation.check:
             measurement = _still_right(evaluation, made, last, measurement)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Literal
 from attrs import frozen
 
 if TYPE_CHECKING:
+    from navigator_core.candidates import Candidate
     from navigator_core.report import Report
-    from navigator_core.results import Candidate, Measurement
+    from navigator_core.results import Measurement
 
 Stage = Literal["inspect", "reference", "export", "convert", "verify", "profile", "playoff"]
 StepStatus = Literal["ok", "cached", "incorrect", "failed", "skipped"]

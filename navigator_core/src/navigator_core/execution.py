@@ -132,9 +132,7 @@ class Workers:
             return Failed(_with_log(ended.format(seconds=f"{duration:.0f}"), folder), duration, folder / "log.txt")
         return read_result(job, folder, duration)
 
-    def _run(
-        self, job: Job[T], folder: Path, deadline: float, heard: Callable[[dict[str, Any]], None]
-    ) -> str | None:
+    def _run(self, job: Job[T], folder: Path, deadline: float, heard: Callable[[dict[str, Any]], None]) -> str | None:
         """None when the step wrote its result, else the sentence that says how it ended."""
         child: int | None = None
         try:
@@ -178,7 +176,9 @@ class Workers:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: types.TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: types.TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -234,10 +234,10 @@ def read_result(job: Job[T], folder: Path, duration: float) -> Outcome[T]:
             return Done(serde.from_data(result["value"], job.result), duration)
     except (OSError, ValueError) as error:
         return Failed(f"left no readable result ({error})", duration, log)
-    error = result["error"]
-    message = " ".join(error["message"].split())
-    reason = f"{error['type']}: {message}" if message else error["type"]
-    return Failed(shorten(reason), duration, log, _raised(error))
+    told = result["error"]
+    message = " ".join(told["message"].split())
+    reason = f"{told['type']}: {message}" if message else told["type"]
+    return Failed(shorten(reason), duration, log, _raised(told))
 
 
 def _raised(error: dict[str, Any]) -> BaseException | None:

@@ -14,6 +14,7 @@ from navigator_core.declarations import Context, LoadedModel, Ref, Tensors
 from navigator_core.errors import PluginError
 from navigator_core.signature import Signature, describe_outputs
 from navigator_core.structure import Node
+from navigator_core.tensors import NUMPY
 
 
 @frozen(kw_only=True)
@@ -37,7 +38,7 @@ class RunnerUse:
     options_type: Ref | None
     options: Any
     tensors: str | None
-    passed: str = tensors.NUMPY
+    passed: str = NUMPY
 
     @property
     def kind(self) -> str:

@@ -58,7 +58,8 @@ def choices(options: Options, keys: Iterable[str], cls: type | None, default: An
         values = {**{name: value for name, (_, value) in said.items()}, **varied}
         where = ", ".join(sorted({key for key, _ in said.values()}))
         yield Choice(
-            _build(cls, {**_fields(base), **values}, where), ",".join(f"{name}={value}" for name, value in varied.items())
+            _build(cls, {**_fields(base), **values}, where),
+            ",".join(f"{name}={value}" for name, value in varied.items()),
         )
 
 

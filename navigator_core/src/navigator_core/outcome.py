@@ -71,7 +71,9 @@ def _offers(made: Report) -> list[str]:
         if not refused or best is None or not candidate.measurements or not best.measurements:
             continue
         ratio = best.measurements[0].p50.value / candidate.measurements[0].p50.value
-        error = max((o.relative_l2 for o in candidate.verdict.outputs.values()), default=0.0) if candidate.verdict else 0.0
+        error = (
+            max((o.relative_l2 for o in candidate.verdict.outputs.values()), default=0.0) if candidate.verdict else 0.0
+        )
         if ratio > 1 + selection.TIE_MARGIN:
             offers.append(
                 f"{candidate.name} is {ratio:.1f} times faster at relative error {error:.0e}: allow it with "

@@ -112,7 +112,10 @@ def inspect(inspection: Inspection, folder: Path, emit: Emit) -> Reference:
     sizes, size_notes = _sizes(inspection, signature, run, given, batched)
     signature = signature.with_batch(max(*sizes, ODD)) if batched else signature
     pair = batches.neighbours(given, signature) or ()
-    made = [*batches.as_given(given, signature), *batches.pooled(given, signature, sorted({1, ODD, *sizes}) if batched else ())]
+    made = [
+        *batches.as_given(given, signature),
+        *batches.pooled(given, signature, sorted({1, ODD, *sizes}) if batched else ()),
+    ]
     references, dropped = _run_all(run, (*made, *pair))
     kept = [batch for batch in (*made, *pair) if batch.name in references]
     truth = _truth(inspection, model, signature, kept, list(references.values()))
@@ -285,7 +288,9 @@ def _sizes(
         try:
             outputs = run(batches.pooled(samples, signature, [size])[0].inputs)
         except Exception as error:  # the largest batch the source can run is an answer, not a failure
-            return tuple(sizes), (f"batch sizes stop at {sizes[-1]}: the source raised {type(error).__name__} at {size}",)
+            return tuple(sizes), (
+                f"batch sizes stop at {sizes[-1]}: the source raised {type(error).__name__} at {size}",
+            )
         sizes.append(size)
         spent = time.monotonic() - begun
         if spent > REFERENCE_SECONDS / 4 or sum(o.nbytes for o in outputs.values()) > REFERENCE_BYTES / 8:
@@ -315,7 +320,11 @@ class _Truth:
 
 
 def _truth(
-    inspection: Inspection, model: Any, signature: Signature, made: Sequence[Batch], references: list[dict[str, np.ndarray]]
+    inspection: Inspection,
+    model: Any,
+    signature: Signature,
+    made: Sequence[Batch],
+    references: list[dict[str, np.ndarray]],
 ) -> _Truth:
     """The truth on every batch, and the source's noise against it.
 
@@ -384,7 +393,10 @@ def _next(array: np.ndarray) -> np.ndarray:
 
 
 def _coupled(
-    signature: Signature, pair: Sequence[Batch], references: Mapping[str, dict[str, np.ndarray]], noise: Mapping[str, Noise]
+    signature: Signature,
+    pair: Sequence[Batch],
+    references: Mapping[str, dict[str, np.ndarray]],
+    noise: Mapping[str, Noise],
 ) -> bool:
     """Whether other neighbours change a row's result in the source itself."""
     first, second = (batches.first_row(references[batch.name], signature) for batch in pair)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -50,7 +50,7 @@ class Machine:
             return ()
         mine = [
             one
-            for one in (*self.plugins.exporters, *self.plugins.converters, *self.plugins.runners.values())
+            for one in self._declared()
             if self.plugins.owner(one) == owner and availability.missing(one.requirements) is None
         ]
         modules = {one.implementation.target.partition(":")[0] for one in mine}
@@ -60,6 +60,9 @@ class Machine:
             if isinstance(value, Framework) and self.plugins.owner(value) == owner
         }
         return tuple(sorted(modules | sources)) if mine else ()
+
+    def _declared(self) -> Sequence[Declared]:
+        return [*self.plugins.exporters, *self.plugins.converters, *self.plugins.runners.values()]
 
     def versions(self, declared: Declared) -> dict[str, str]:
         """The versions of all that takes part: the plugin's, of what it requires, the core's and Python's."""
@@ -88,9 +91,7 @@ def survey_machine(subject: Subject, request: Request, plugins: Plugins, active:
     variants = (v for one in (*plugins.exporters, *plugins.converters, *plugins.runners.values()) for v in one.variants)
     check_precisions(request.precisions, (v.precision.name for v in variants if v.precision))
     found = ask_machine(Questions(devices=plugins.devices), active)
-    device = survey.choose(
-        request.device, found, (d.kind for d in plugins.devices), subject.identified.runner.devices
-    )
+    device = survey.choose(request.device, found, (d.kind for d in plugins.devices), subject.identified.runner.devices)
     kinds = {survey.kind(device.name), survey.CPU}
     probes = planning.questions_of(plugins, built, kinds)
     if probes:

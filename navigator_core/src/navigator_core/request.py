@@ -173,7 +173,9 @@ def _tolerance(value: Any) -> Any:
     single = value is None or isinstance(value, Tolerance)
     if single or (isinstance(value, Mapping) and all(isinstance(v, Tolerance) for v in value.values())):
         return value
-    raise RequestError(f"tolerance must be nav.Tolerance(rtol=, atol=), or a mapping of output names to it, not {value!r}")
+    raise RequestError(
+        f"tolerance must be nav.Tolerance(rtol=, atol=), or a mapping of output names to it, not {value!r}"
+    )
 
 
 def _options(value: Any) -> Mapping[str, Mapping[str, Any]]:

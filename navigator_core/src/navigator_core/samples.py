@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any
 
 import numpy as np
@@ -101,7 +101,7 @@ def read(samples: Any) -> tuple[list[Call], tuple[str, ...]]:
         calls.append(call)
         size += _size(call)
         if len(calls) == MOST_SAMPLES or size >= MOST_BYTES:
-            left = len(samples) - len(calls) if hasattr(samples, "__len__") else None
+            left = len(samples) - len(calls) if isinstance(samples, Sized) else None
             note = f"{len(calls)} samples were read ({size / 2**20:.0f} MiB), the rest left unread"
             return calls, () if left == 0 else (note,)
     if not calls:
@@ -247,7 +247,11 @@ def _agree(parameters: Sequence[Sequence[Parameter]], leaves: Sequence[Mapping[s
 
 
 def _same_constants(ours: trees.Node | None, theirs: trees.Node | None, path: str, number: int) -> None:
-    if isinstance(ours, trees.Constant) and isinstance(theirs, trees.Constant) and not trees.same(ours.value, theirs.value):
+    if (
+        isinstance(ours, trees.Constant)
+        and isinstance(theirs, trees.Constant)
+        and not trees.same(ours.value, theirs.value)
+    ):
         raise RequestError(
             f"{path!r} is {trees.brief(ours.value)} in sample 0 and {trees.brief(theirs.value)} in sample {number}; "
             "a value that changes from call to call must be a tensor"
@@ -372,4 +376,5 @@ def resize(sample: Arrays, signature: Signature, batch: int) -> dict[str, np.nda
 def _take(array: np.ndarray, axis: int | None, batch: int) -> np.ndarray:
     if axis is None:
         return array
-    return np.take(array, np.arange(batch) % array.shape[axis], axis=axis)
+    taken: np.ndarray = np.take(array, np.arange(batch) % array.shape[axis], axis=axis)
+    return taken

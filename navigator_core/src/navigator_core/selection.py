@@ -69,7 +69,9 @@ def parse_limit(text: str) -> Limit:
     """
     match = _LIMIT.fullmatch(text)
     if match is None:
-        raise RequestError(f"cannot read the limit {text!r}; write it as 'p99<=20ms', 'memory<=2GiB' or 'throughput>=100'")
+        raise RequestError(
+            f"cannot read the limit {text!r}; write it as 'p99<=20ms', 'memory<=2GiB' or 'throughput>=100'"
+        )
     quantity, sign, number, unit = match.groups()
     if quantity not in (*MINIMIZED, *MAXIMIZED):
         raise unknown("quantity in limits", quantity, (*MINIMIZED, *MAXIMIZED))
@@ -117,11 +119,17 @@ def select(candidates: Sequence[Candidate], objective: Objective, allowed: Calla
     scored.sort(key=lambda pair: pair[0])
     if not scored:
         return Selection(None, (), refused)
-    tied = [c for score, c in scored if score <= scored[0][0] * (1 + TIE_MARGIN if scored[0][0] > 0 else 1 - TIE_MARGIN)]
+    tied = [
+        c for score, c in scored if score <= scored[0][0] * (1 + TIE_MARGIN if scored[0][0] > 0 else 1 - TIE_MARGIN)
+    ]
     best = min(tied, key=_merit)
     others = tuple(c.name for c in tied if c is not best)
     order = (best.name, *(c.name for _, c in scored if c is not best))
-    why = f"a tie with {', '.join(others)}; {best.name} needs less memory, or else is smaller or portable" if others else ""
+    why = (
+        f"a tie with {', '.join(others)}; {best.name} needs less memory, or else is smaller or portable"
+        if others
+        else ""
+    )
     return Selection(best.name, order, refused, others, why)
 
 
@@ -168,7 +176,6 @@ def _merit(candidate: Candidate) -> tuple[float, float, bool, str]:
     return (round(memory / 2**20), candidate.size or 0, not portable, candidate.name)
 
 
-
 ORDER: Mapping[str, int] = {"ok": 0, "incorrect": 1, "failed": 2, "skipped": 3, "unavailable": 4}
 
 
@@ -176,6 +183,4 @@ def in_order(candidates: Iterable[Candidate], selection: Selection) -> tuple[Can
     """The candidates in order of merit, those that may not win with the reason; failed and unavailable ones last."""
     places = {name: place for place, name in enumerate(selection.order)}
     ordered = sorted(candidates, key=lambda c: (ORDER[c.status], places.get(c.name, len(places)), c.name))
-    return tuple(
-        evolve(c, reason=selection.refused.get(c.name)) if c.status == "ok" else c for c in ordered
-    )
+    return tuple(evolve(c, reason=selection.refused.get(c.name)) if c.status == "ok" else c for c in ordered)

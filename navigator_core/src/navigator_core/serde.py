@@ -33,7 +33,7 @@ _FORMS = {"float", "opaque", "pairs", "object"}
 def to_data(value: Any, cls: Any = None) -> Any:
     """JSON-able data. ``cls`` is the declared type, where it is not the value's own: a union, ``tuple[Node, ...]``.
 
-    Raises TypeError where a value is not what its field declares or the declaration has no meaning, ValueError where it nests too deeply.
+    Raises TypeError where a value is not what its field declares, ValueError where it nests too deeply.
     """
     typed = cls is not None or attrs.has(type(value))
     try:

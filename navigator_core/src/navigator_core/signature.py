@@ -138,7 +138,9 @@ class Signature:
         by_name = {p.name: p for p in parameters if p.kind in ("either", "keyword")}
         for name, value in kwargs.items():
             if name not in by_name:
-                raise RequestError(f"unknown argument {name!r}; the model takes {', '.join(p.name for p in parameters)}")
+                raise RequestError(
+                    f"unknown argument {name!r}; the model takes {', '.join(p.name for p in parameters)}"
+                )
             found.append((by_name[name], value))
         return found
 
@@ -186,9 +188,7 @@ class Signature:
             )
             return attrs.evolve(spec, shape=shape)
 
-        return attrs.evolve(
-            self, inputs=tuple(map(widen, self.inputs)), outputs=tuple(map(widen, self.outputs))
-        )
+        return attrs.evolve(self, inputs=tuple(map(widen, self.inputs)), outputs=tuple(map(widen, self.outputs)))
 
 
 def describe_outputs(outputs: Any) -> tuple[Node, dict[str, Any]]:

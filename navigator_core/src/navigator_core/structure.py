@@ -156,7 +156,9 @@ def rebuild(node: Node, leaves: Mapping[str, Any]) -> Any:
         return node.value
     values = [rebuild(child, leaves) for child in node.children]
     if node.type is None:
-        return {"tuple": tuple, "list": list}[node.kind](values) if node.kind in ("tuple", "list") else _dict(node, values)
+        return (
+            {"tuple": tuple, "list": list}[node.kind](values) if node.kind in ("tuple", "list") else _dict(node, values)
+        )
     return _builder(node.kind, node.type)(node.keys, values)
 
 

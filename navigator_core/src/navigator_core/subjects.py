@@ -85,7 +85,7 @@ def identify(model: Any, samples: Any, request: Request, plugins: Plugins) -> Id
     if samples is not None:
         read, notes = reading.read(samples)
         calls = tuple(read)
-    name, more = request.format, ()
+    name, more = request.format, notes[:0]
     if name is None:
         name, more = plugins.identify(model, _first(calls))
     if name is None:
@@ -106,9 +106,7 @@ def identify(model: Any, samples: Any, request: Request, plugins: Plugins) -> Id
     runner = plugins.runners.get(declared.reference or "")
     if runner is None:
         raise PluginError(f"{name!r} names the runner {declared.reference!r}, which no plugin declares")
-    return Identified(
-        model=model, format=name, declared=declared, runner=runner, calls=calls, notes=(*notes, *more)
-    )
+    return Identified(model=model, format=name, declared=declared, runner=runner, calls=calls, notes=(*notes, *more))
 
 
 def ship(found: Identified, request: Request, plugins: Plugins, session: Session) -> Subject:
@@ -165,16 +163,16 @@ def session_key(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def _ship_file(
-    found: Identified, declared: Format, request: Request, kinds: Kinds, session: Session
-) -> Subject:
+def _ship_file(found: Identified, declared: Format, request: Request, kinds: Kinds, session: Session) -> Subject:
     path = Path(os.fspath(found.model)).expanduser().absolute()
     if not path.exists():
         raise RequestError(f"there is no file {path}")
     assert declared.signature is not None
     question = FileQuestion(path=path, signature=declared.signature, companions=declared.companions)
     module = declared.signature.target.partition(":")[0]
-    job = Job(function=Ref("navigator_core.subjects:describe_file"), argument=question, result=FileAnswer, preload=(module,))
+    job = Job(
+        function=Ref("navigator_core.subjects:describe_file"), argument=question, result=FileAnswer, preload=(module,)
+    )
     outcome, _ = session.perform(f"read {path.name}", "inspect", job, None)
     answer = required(outcome)
     parameters = reading.file_parameters(answer.signature)
@@ -263,5 +261,3 @@ def _describe(model: Any) -> str:
     if isinstance(model, str | os.PathLike):
         return f"the path {os.fspath(model)!r}"
     return f"a {type(model).__module__}.{type(model).__qualname__}"
-
-

@@ -126,7 +126,9 @@ def _deviation(
         return Deviation(name, max_absolute=worst, wrong=text)
     misplaced = int((_special(found) != _special(ref)).sum())
     if misplaced:
-        return Deviation(name, wrong=f"output {name!r} has NaN or inf at {misplaced} places where the source has not, or lacks it")
+        return Deviation(
+            name, wrong=f"output {name!r} has NaN or inf at {misplaced} places where the source has not, or lacks it"
+        )
     inside = np.isfinite(found) & np.isfinite(ref) & np.isfinite(truth)
     c, t = found[inside].astype(np.float64), truth[inside].astype(np.float64)
     if not c.size:

@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 LARGEST_FILE = 1_500_000_000
 """Bytes of weights above which they lie beside the ONNX file; protobuf ends at 2 GiB."""
 
+_FIXED = (
+    r"You marked L\['tensors'\]\[(?P<input>\d+)\]\.size\(\)\[(?P<axis>\d+)\] as dynamic but your code specialized it "
+    r"to be a constant \((?P<size>\d+)\)",
+    r"inferred a static shape of (?P<size>\d+) for dimension "
+    r"inputs\['tensors'\]\[(?P<input>\d+)\]\.shape\[(?P<axis>\d+)\]",
+)
+"""The two ways in which `torch.export` says that an axis became a constant."""
+
 
 class Flat(torch.nn.Module):  # type: ignore[misc]
     """The model with its signature's tensors in declared order, in and out: what artifacts look like."""
@@ -132,19 +140,16 @@ def explain(error: BaseException, signature: Signature) -> str:
         link = link.__cause__
     text = "\n".join(map(str, chain))
     fixed = [
-        f"axis {axis} of {signature.inputs[int(number)].name!r} at {size}"
-        for number, axis, size in re.findall(
-            r"You marked L\['(?:tensors|args)'\]\[(\d+)\]\.size\(\)\[(\d+)\] as dynamic but your code specialized it "
-            r"to be a constant \((\d+)\)",
-            text,
-        )
+        f"axis {found['axis']} of {signature.inputs[int(found['input'])].name!r} at {found['size']}"
+        for pattern in _FIXED
+        for found in re.finditer(pattern, text)
     ]
     if fixed:
         return (
             f"the model fixes {', '.join(dict.fromkeys(fixed))}, but the samples show the axis to be dynamic; look in "
-            "its forward for a number taken from a shape (int(x.shape[i]), view or reshape with a constant)"
+            "its forward for a constant where the size should follow the input (view, reshape, expand, int(shape[i]))"
         )
-    first = str(chain[-1]).strip().partition("\n")[0]
+    first = " ".join(line.strip() for line in str(chain[-1]).strip().splitlines()[:2])
     return f"torch.onnx.export failed: {type(chain[-1]).__name__}: {first}"
 
 

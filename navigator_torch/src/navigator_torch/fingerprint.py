@@ -9,8 +9,6 @@ import enum
 import functools
 import hashlib
 import io
-import logging
-import threading
 import types
 import zipfile
 from collections.abc import Mapping
@@ -20,8 +18,9 @@ import numpy as np
 import torch
 
 from navigator_torch import code, quiet
+from navigator_torch.objects import BUILT_IN, IRRELEVANT, UnknownError, demand_open, name_of, state_of
 
-BOOKKEEPING = set(vars(torch.nn.Module())) | {"_is_hf_initialized"}
+BOOKKEEPING = set(vars(torch.nn.Module())) | {"_is_hf_initialized", "__overloads__"}
 """Attributes of every module: its children are told one by one, and the rest does not reach results in eval mode."""
 HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 PLAIN = (bool, int, float, complex, str, bytes)
@@ -37,20 +36,6 @@ NAMED = (
     range,
     slice,
 )
-BUILT_IN = (
-    types.BuiltinFunctionType,
-    types.MethodDescriptorType,
-    types.WrapperDescriptorType,
-    types.MethodWrapperType,
-    types.GetSetDescriptorType,
-    types.MemberDescriptorType,
-)
-_HEAP_TYPE = 1 << 9  # of types.__flags__: made by a class statement
-IRRELEVANT = (logging.Logger, type(threading.Lock()), type(threading.RLock()))
-
-
-class _UnknownError(Exception):
-    """Something in the model cannot be told apart from another value of its kind."""
 
 
 def fingerprint(model: torch.nn.Module) -> str | None:
@@ -64,7 +49,7 @@ def fingerprint(model: torch.nn.Module) -> str | None:
     hasher = _Hasher()
     try:
         hasher.add(model)
-    except (_UnknownError, RecursionError):
+    except (UnknownError, RecursionError):
         return None
     return hasher.digest()
 
@@ -82,12 +67,12 @@ class _Hasher:
         return self._hash.hexdigest()
 
     def add(self, value: Any) -> None:
-        """Dispatch on the kind of value. Raises _UnknownError."""
+        """Dispatch on the kind of value. Raises UnknownError."""
         if isinstance(value, enum.Enum):
-            self._say("enum", _name(type(value)), value.name)
+            self._say("enum", name_of(type(value)), value.name)
         elif isinstance(value, PLAIN):
             plain = next(cls for cls in PLAIN if isinstance(value, cls))
-            self._say(_name(type(value)), plain.__repr__(value))
+            self._say(name_of(type(value)), plain.__repr__(value))
         elif isinstance(value, NAMED):
             self._say(type(value).__name__, repr(value))
         elif isinstance(value, np.ndarray | np.generic):
@@ -109,7 +94,7 @@ class _Hasher:
     def _children(self, value: Any) -> None:
         """By value: two equal tuples say the same as one tuple twice."""
         if id(value) in self._inside:
-            raise _UnknownError("a container inside itself")
+            raise UnknownError("a container inside itself")
         self._inside.add(id(value))
         for child in value:
             self.add(child)
@@ -144,14 +129,14 @@ class _Hasher:
         elif isinstance(value, property):
             self._parts("property", value.fget, value.fset, value.fdel)
         elif hasattr(value, "__wrapped__") and not hasattr(value, "__self__"):
-            self._parts(_name(type(value)), value.__wrapped__)
+            self._parts(name_of(type(value)), value.__wrapped__)
         else:
             self._object(value)
 
     def _module(self, module: torch.nn.Module) -> None:
         state = vars(module)
         if any(state.get(hooks) for hooks in HOOKS):
-            raise _UnknownError("hooks")
+            raise UnknownError("hooks")
         self._class(type(module))
         for kind in ("_parameters", "_buffers", "_modules"):
             self._say(kind)
@@ -173,8 +158,8 @@ class _Hasher:
         elif isinstance(value, set | frozenset):
             self._say(*sorted(_alone(child) for child in value))
         elif type(value) is not object:
-            _demand_open(value)
-        self._attributes(_state(value))
+            demand_open(value)
+        self._attributes(state_of(value))
 
     def _attributes(self, state: Mapping[str, Any]) -> None:
         for name, value in sorted(state.items()):
@@ -183,7 +168,7 @@ class _Hasher:
 
     def _class(self, cls: type) -> None:
         for base in cls.__mro__:
-            self._say("class", _name(base))
+            self._say("class", name_of(base))
             if not code.is_local(base.__module__):
                 self._say(code.version(base.__module__))
             elif base not in self._classes:
@@ -233,16 +218,16 @@ class _Hasher:
 
     def _tensor(self, tensor: torch.Tensor) -> None:
         if type(tensor) not in (torch.Tensor, torch.nn.Parameter) or tensor.is_quantized:
-            raise _UnknownError(f"a tensor of {_name(type(tensor))}")
+            raise UnknownError(f"a tensor of {name_of(type(tensor))}")
         if tensor.layout is not torch.strided or tensor.device.type == "meta":
-            raise _UnknownError(f"a tensor of layout {tensor.layout} on {tensor.device}")
+            raise UnknownError(f"a tensor of layout {tensor.layout} on {tensor.device}")
         self._say("tensor", tensor.dtype, tuple(tensor.shape))
         flat = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
         self._hash.update(memoryview(flat.view(torch.uint8).numpy()))
 
     def _array(self, array: np.ndarray) -> None:
         if array.dtype.hasobject:
-            raise _UnknownError("an array of objects")
+            raise UnknownError("an array of objects")
         self._say("array", array.dtype.str, array.shape)
         self._hash.update(np.ascontiguousarray(array).tobytes())
 
@@ -271,36 +256,7 @@ class _Hasher:
         self._hash.update(len(text).to_bytes(8, "little") + text)
 
 
-def _name(cls: type) -> str:
-    return f"{cls.__module__}.{cls.__qualname__}"
-
-
-def _demand_open(value: Any) -> None:
-    """Raises _UnknownError for an object that holds more than its attributes, by the rules of `copyreg` and `object`."""
-    for base in type(value).__mro__:
-        new = base.__new__
-        if not base.__flags__ & _HEAP_TYPE or (isinstance(new, types.BuiltinMethodType) and new.__self__ is base):
-            break
-    if base is not object:
-        raise _UnknownError(_name(type(value)))
-    if type(value).__reduce__ is object.__reduce__:
-        try:
-            object.__reduce_ex__(value, 2)
-        except Exception as error:  # whatever a foreign __getstate__ raises
-            raise _UnknownError(_name(type(value))) from error
-
-
 def _alone(value: Any) -> str:
     hasher = _Hasher()
     hasher.add(value)
     return hasher.digest()
-
-
-def _state(value: Any) -> dict[str, Any]:
-    state = dict(getattr(value, "__dict__", {}))
-    for cls in type(value).__mro__:
-        slots = vars(cls).get("__slots__", ())
-        for slot in (slots,) if isinstance(slots, str) else slots:
-            if slot not in ("__dict__", "__weakref__") and hasattr(value, slot):
-                state[slot] = getattr(value, slot)
-    return state

@@ -12,6 +12,7 @@ from navigator_core import Context, LoadedModel, Signature
 from navigator_core.errors import NavigatorError
 from navigator_core.structure import Constant, Container, Leaf, Node
 from navigator_torch import quiet
+from navigator_torch.copies import copied
 from navigator_torch.export import Flat, example
 from navigator_torch.run import calling, synchronize
 
@@ -33,7 +34,8 @@ def traced(model: torch.nn.Module, context: Context) -> Any:
 
 def scripted(model: torch.nn.Module, context: Context) -> Any:
     """The user's module compiled, inside a compiled shell that binds and flattens as the signature does."""
-    inner = model if isinstance(model, torch.jit.ScriptModule) else torch.jit.script(model)
+    # the compiler leaves attributes of its own on what it compiles, so it gets a copy that shares the weights
+    inner = model if isinstance(model, torch.jit.ScriptModule) else torch.jit.script(copied(model, lambda t: t))
     return _Shell(inner, shell(context.signature)).eval()
 
 

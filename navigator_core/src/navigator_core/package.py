@@ -1,0 +1,237 @@
+"""A ``.nav`` package: the report, samples with their references, the winners, and the formats to rebuild others from."""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from attrs import define, evolve, field
+
+from navigator_core import arrays, availability, plugins, report, signing, structure
+from navigator_core.archive import Archive, listing, write
+from navigator_core.candidates import Candidate, Home, LoadedCandidate
+from navigator_core.declarations import Framework
+from navigator_core.errors import BranchError, NothingCorrectError, PackageError, RequestError
+from navigator_core.report import Report
+from navigator_core.session import RESULT
+from navigator_core.signature import Call, Signature
+from navigator_core.survey import CPU, kind
+
+REPORT = "report.json"
+SIGNATURE = "signature.json"
+LARGEST_REPORT = 64 * 2**20
+
+
+@define
+class Package:
+    """An opened package. The file is never changed.
+
+    ``best`` is the best candidate that can be loaded here. Artifacts lie in a folder of this process, gone with it.
+    """
+
+    path: Path
+    report: Report
+    _folder: Any = field(default=None, repr=False)
+
+    @property
+    def signature(self) -> Signature:
+        """What the model takes and returns."""
+        return self.report.signature
+
+    @property
+    def best(self) -> Candidate | None:
+        """The first in order of merit that may win, is stored, trusted, and whose runner works here."""
+        wins = (c for c in self.report.candidates if c.status == "ok" and c.reason is None)
+        return next((c for c in wins if _obstacle(c) is None), None)
+
+    @property
+    def samples(self) -> Sequence[Call]:
+        """The samples as calls, with numpy arrays."""
+        return [self.signature.bind(inputs) for inputs in self._arrays("samples")]
+
+    @property
+    def references(self) -> Sequence[Any]:
+        """What the source answered to each sample, with numpy arrays in the source's own containers."""
+        return [self.signature.rebuild(outputs) for outputs in self._arrays("references")]
+
+    def load(self, device: str | None = None) -> LoadedCandidate:
+        """Load the best. Raises NothingCorrectError, holding for each candidate why it cannot be loaded here."""
+        best = self.best
+        if best is None:
+            branches = [BranchError(f"{c.name}: {_obstacle(c) or c.reason}") for c in self.report.candidates]
+            raise NothingCorrectError(f"nothing in {self.path} can be loaded here:", branches)
+        return best.load(device)
+
+    def attach(self, model: Any) -> None:
+        """Give the model back to the candidates that exist only in memory. Raises RequestError for another kind."""
+        installed = plugins.installed()
+        name, _ = installed.identify(model, None)
+        declared = installed.formats.get(name or "")
+        live = {c.recipe.format for c in self.report.candidates if c.recipe is not None and c.recipe.live}
+        if not isinstance(declared, Framework) or name not in live:
+            raise RequestError(
+                f"the package's candidates in memory are of {', '.join(live) or 'no'} models, not {name}"
+            )
+        prepare = getattr(declared.source.resolve(), "prepare", None)
+        home = Home(self.signature, model, prepare)
+        attached = [evolve(c, home=home) if c.recipe and c.recipe.live else c for c in self.report.candidates]
+        self.report = evolve(self.report, candidates=tuple(attached))
+
+    def deploy(self, deployer: str, path: str | Path, **keywords: Any) -> Path:
+        """Write the best for a server; see `Report.deploy`."""
+        keywords.setdefault("candidate", self.best)
+        return self.report.deploy(deployer, path, **keywords)
+
+    def _arrays(self, what: str) -> list[dict[str, np.ndarray]]:
+        with Archive.open(self.path) as archive:
+            names = [name for name in archive.names() if name.startswith(f"{what}/")]
+            return [arrays.load(io.BytesIO(archive.read(name, 2**32))) for name in names]
+
+
+def save(made: Report, path: Path) -> Path:
+    """Write a report's package. Raises PackageError where it cannot be written."""
+    stored = _chosen(made)
+    folders = {candidate.path.parent: f"artifacts/{i:02}" for i, candidate in enumerate(stored) if candidate.path}
+    files: dict[str, Path | bytes] = {}
+    for folder, name in folders.items():
+        for one in sorted(folder.rglob("*")):
+            if one.is_file() and one.name != RESULT:
+                files[f"{name}/{one.relative_to(folder).as_posix()}"] = one
+    for batch in made.reference.batches if made.reference is not None else ():
+        if batch.name.startswith("sample "):
+            number = int(batch.name.split()[1])
+            files[f"samples/{number:03}.npz"] = made.reference_folder / batch.folder / "inputs.npz"
+            files[f"references/{number:03}.npz"] = made.reference_folder / batch.folder / "reference.npz"
+    files[REPORT] = json.dumps(_portable(made, folders)).encode()
+    if not path.parent.is_dir():
+        raise PackageError(f"{path}: there is no folder {path.parent}")
+    signature = signing.sign(listing(files))
+    if signature is not None:
+        files[SIGNATURE] = json.dumps({"hmac-sha256": signature}).encode()
+    return write(path, {"best": made.best_name}, files)
+
+
+def _chosen(made: Report) -> list[Candidate]:
+    """What a package holds: the best that can be stored, the fastest by latency and by throughput, and for each
+    portable format that conversions start from the best artifact of it."""
+    right = [c for c in made.candidates if c.status == "ok" and c.path is not None and c.recipe is not None]
+    may_win = [c for c in right if c.reason is None]
+    chosen = may_win[:1]
+    measured = [c for c in may_win if c.measurements]
+    if measured:
+        chosen.append(min(measured, key=lambda c: c.measurements[0].p50.value))
+        chosen.append(max(measured, key=lambda c: max(m.throughput.value for m in c.measurements)))
+    sources = {converter.source for converter in plugins.installed().converters}
+    for name in sorted(sources):
+        chosen += [c for c in right if c.recipe and c.recipe.format == name and c.recipe.portable][:1]
+    by_path = {candidate.path: candidate for candidate in reversed(chosen)}
+    return [candidate for candidate in right if candidate in by_path.values()]
+
+
+def _portable(made: Report, folders: Mapping[Path, str]) -> dict[str, Any]:
+    """The report with the artifacts' places in the archive instead of this machine's paths."""
+    candidates = []
+    for candidate in made.candidates:
+        where = folders.get(candidate.path.parent) if candidate.path else None
+        inside = f"{where}/{candidate.path.name}" if where and candidate.path else None
+        candidates.append(evolve(candidate, path=Path(inside) if inside else None, log=None))
+    notes = made.notes
+    best = made.best
+    if best is not None and best.path is None:
+        kept = next((c.name for c in candidates if c.path and c.status == "ok" and c.reason is None), "nothing")
+        notes = (*notes, f"{best.name} exists only in memory and cannot be stored; the package's best is {kept}")
+    return evolve(made, candidates=tuple(candidates), notes=notes).to_dict()
+
+
+def reopen(path: Path, *, trust: bool = False, extract: bool = True) -> Package:
+    """Open and check a package; ``extract=False`` for a look at its report only. Raises PackageError."""
+    with Archive.open(path) as archive:
+        made = _read_report(archive, path)
+        trusted = trust or _signed(archive)
+        if not extract:
+            return Package(path, made)
+        folder = tempfile.TemporaryDirectory(prefix="navigator-")
+        artifacts = [name for name in archive.names() if name.startswith("artifacts/")]
+        root = Path(folder.name)
+        archive.extract(root, artifacts)
+    signature = made.signature
+    candidates = tuple(_placed(c, root, signature, trusted, folder, set(artifacts)) for c in made.candidates)
+    lost = sorted(set(structure.unbuildable(signature.structure.output if signature.structure else None)))
+    notes = tuple(f"{name} is not to be had here: it becomes a dict that also answers to attributes" for name in lost)
+    return Package(path, evolve(made, candidates=candidates, notes=(*made.notes, *notes)), folder)
+
+
+def _read_report(archive: Archive, path: Path) -> Report:
+    try:
+        return report.from_dict(json.loads(archive.read(REPORT, LARGEST_REPORT)))
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise PackageError(f"{path}: its report cannot be read: {error}") from error
+
+
+def _signed(archive: Archive) -> bool:
+    if SIGNATURE not in archive.names():
+        return False
+    try:
+        signature = json.loads(archive.read(SIGNATURE, 4096))["hmac-sha256"]
+    except (ValueError, KeyError, TypeError):
+        return False
+    digests = {name: one["sha256"] for name, one in archive.manifest["files"].items() if name != SIGNATURE}
+    return isinstance(signature, str) and signing.signed_here(digests, signature)
+
+
+def _placed(
+    candidate: Candidate, root: Path, signature: Signature, trusted: bool, folder: Any, inside: set[str]
+) -> Candidate:
+    """The candidate with its artifact's path on this machine and what it needs to be loaded."""
+    if candidate.recipe is None:
+        return candidate
+    locked = None
+    if candidate.path is None and not candidate.recipe.live:
+        locked = f"{candidate.name} is not stored in this package; optimize again to have it"
+    elif candidate.recipe.executes_code and not trusted:
+        locked = (
+            f"{candidate.name} is {candidate.recipe.format}, which can execute code when it is loaded; if you trust "
+            "where the package comes from, nav.load(..., trust=True)"
+        )
+    path = candidate.path
+    if path is not None:
+        if not any(name == path.as_posix() or name.startswith(f"{path.as_posix()}/") for name in inside):
+            raise PackageError(f"the report names {path}, which is not in the package")
+        path = root / path
+    return evolve(candidate, path=path, home=Home(signature, locked=locked, keep=folder))
+
+
+def _obstacle(candidate: Candidate) -> str | None:
+    """Why a candidate of a package cannot be loaded here; None if nothing is known to stand in the way."""
+    home: Home | None = candidate.home
+    if candidate.recipe is None or home is None:
+        return candidate.reason or "it was not stored"
+    if home.locked:
+        return home.locked
+    if candidate.recipe.live and home.model is None:
+        return "it exists only in memory; give it its model: package.attach(model)"
+    runner = plugins.installed().runners.get(candidate.recipe.runner.name)
+    if runner is None:
+        return f"no installed plugin declares the runner {candidate.recipe.runner.name!r}"
+    lacking = availability.missing(runner.requirements)
+    if lacking is not None:
+        return str(lacking)
+    return None if kind(candidate.device) == CPU else _device_missing(candidate.device)
+
+
+def _device_missing(device: str) -> str | None:
+    detections: list[Callable[[], Any]] = [
+        declared.detect.resolve() for declared in plugins.installed().devices if declared.kind == kind(device)
+    ]
+    for detect in detections:
+        try:
+            if any(info.name == device for info in detect()):
+                return None
+        except Exception as error:  # a plugin's detection may raise anything: then the device is not to be had
+            return f"detecting {kind(device)} devices failed: {type(error).__name__}: {error}"
+    return f"it was built for {device}, which is not here"
