@@ -223,3 +223,22 @@ def test_variadic_arguments_cannot_be_scripted_and_say_so():
     context = context_for(Variadic(), (torch.zeros(1, 2),), {})
     with pytest.raises(NavigatorError, match=r"\*xs"):
         torchscript.shell(context.signature)
+
+
+class Unannotated(torch.nn.Module):
+    def forward(self, x, mask=None):
+        return x
+
+
+class Annotated(torch.nn.Module):
+    def forward(self, x, mask: torch.Tensor | None = None):
+        return x * 2 if mask is None else x
+
+
+def test_a_default_of_none_needs_an_annotation_to_be_scripted(tmp_path):
+    context = context_for(Unannotated(), torch.zeros(1, 2), {"x": {0: BATCH}})
+    with pytest.raises(NavigatorError, match=r"mask: torch.Tensor \| None"):
+        torchscript.export(Unannotated().eval(), tmp_path / "m.pt", options.ToTorchScript(method="script"), context)
+    torchscript.export(Annotated().eval(), tmp_path / "m.pt", options.ToTorchScript(method="script"), context)
+    arrays = batch_of(context, 2)
+    assert_close(run_torchscript(tmp_path / "m.pt", context, arrays), reference(Annotated(), context, arrays))

@@ -164,6 +164,7 @@ def _evaluate(
             is_reference=is_reference,
             tolerance=request.tolerances(reference.value.noise),
             verify=None if request.verify is None else gates.stored(active.run.folder),
+            profilers=machine.profilers(),
             seconds=request.seconds,
             sweep=request.batch_sizes is None,
             check=request.check,
@@ -183,6 +184,9 @@ def _evaluate(
     key = session.key_of(job, active.workspace.path, versions)
     here = subject.here and artifact is None
     outcome, _ = active.perform(branch.name, "verify", job, key, here=here, heard=heard, judge=judge)
+    if isinstance(outcome, Done) and outcome.cached:
+        for measurement in outcome.value.measurements:
+            active.tell(Measured, candidate=branch.name, measurement=measurement)
     declared = artifact.format if artifact else subject.identified.declared
     live = artifact is None and subject.source.framework is not None
     recipe = Recipe(

@@ -12,7 +12,7 @@ import numpy as np
 from attrs import evolve, field, frozen
 
 from navigator_core import batches, gates, loading, profiling, serde, shipping, verification, worker
-from navigator_core.declarations import Context, Precision
+from navigator_core.declarations import Context, Precision, Ref
 from navigator_core.loading import Kinds, Running, RunnerUse, Source
 from navigator_core.memory import PeakMemory, rss
 from navigator_core.reference import Reference, StoredBatch
@@ -20,7 +20,20 @@ from navigator_core.results import Measurement, Tolerance, Verdict
 from navigator_core.signature import Names, Signature
 from navigator_core.verification import Deviation
 
+LATENCY = "latency"
 UNLIMITED = Tolerance(rtol=math.inf, atol=math.inf)
+
+
+class _WrongUnderLoadError(Exception):
+    """The outputs of the timed run are off, though those before were right."""
+
+
+@frozen(kw_only=True)
+class ProfilerUse:
+    """A profiler as a worker is told of it. The one named "latency" is the clock; the others add their quantity."""
+
+    name: str
+    implementation: Ref
 
 
 @frozen(kw_only=True)
@@ -42,6 +55,7 @@ class Evaluation:
     is_reference: bool = False
     tolerance: Mapping[str, Tolerance] = field(factory=dict)
     verify: Path | None = None
+    profilers: tuple[ProfilerUse, ...] = ()
     seconds: float = 1.0
     sweep: bool = True
     check: bool = True
@@ -73,14 +87,16 @@ def evaluate(evaluation: Evaluation, folder: Path, emit: worker.Emit) -> Evaluat
     )
     with loading.start(evaluation.runner, model, context) as run:
         if not evaluation.check:
-            return Evaluated(verdict=None, measurements=tuple(_profile(evaluation, run, baseline, emit)))
+            return Evaluated(verdict=None, measurements=tuple(_profile(evaluation, run, context, baseline, emit)))
         emit({"stage": "verify"})
         judged = _verify(evaluation, run, signature)
         if judged.reason is not None:
             return judged
         emit({"stage": "profile"})
-        measurements = tuple(_profile(evaluation, run, baseline, emit))
-    return evolve(judged, measurements=measurements)
+        try:
+            return evolve(judged, measurements=tuple(_profile(evaluation, run, context, baseline, emit)))
+        except _WrongUnderLoadError as error:
+            return evolve(judged, reason=str(error))
 
 
 def _verify(evaluation: Evaluation, run: Running, signature: Signature) -> Evaluated:
@@ -165,10 +181,14 @@ def _independent(evaluation: Evaluation, run: Running, signature: Signature) -> 
     return "ok"
 
 
-def _profile(evaluation: Evaluation, run: Running, baseline: int, emit: worker.Emit) -> Iterator[Measurement]:
+def _profile(
+    evaluation: Evaluation, run: Running, context: Context, baseline: int, emit: worker.Emit
+) -> Iterator[Measurement]:
     """A measurement for each batch size, the smallest first; a sweep ends where throughput stops growing."""
     reference = evaluation.reference
     throughputs = []
+    profilers = {use.name: use.implementation.resolve()(context) for use in evaluation.profilers}
+    clock = profilers.pop(LATENCY, None)
     for size in reference.sizes:
         made = _of_size(reference, size)
         if not made:
@@ -183,9 +203,10 @@ def _profile(evaluation: Evaluation, run: Running, baseline: int, emit: worker.E
             run.model.synchronize()
 
         with PeakMemory(baseline) as memory:
-            timing = profiling.time_calls(call, seconds=evaluation.seconds)
+            timing = profiling.time_calls(call, seconds=evaluation.seconds, measure=clock)
         transfer = profiling.measure_transfer(partial(run.bring_in, inputs[0]), partial(loading.take_out, last[0]))
-        measurement = profiling.measurement(size, timing, transfer, {"host": memory.peak})
+        others = {name: profiling.quantity(call, measure) for name, measure in profilers.items()}
+        measurement = profiling.measurement(size, timing, transfer, {"host": memory.peak}, others)
         if not reference.stochastic and evaluation.check:
             measurement = _still_right(evaluation, made, last, measurement)
         emit({"measured": serde.to_data(measurement)})
@@ -198,7 +219,7 @@ def _profile(evaluation: Evaluation, run: Running, baseline: int, emit: worker.E
 def _still_right(
     evaluation: Evaluation, made: list[StoredBatch], last: dict[int, Any], measurement: Measurement
 ) -> Measurement:
-    """The measurement, if the outputs of the timed run were right; else RuntimeError: speed under load broke it."""
+    """The measurement, if the outputs of the timed run were right; else _WrongUnderLoadError."""
     bars = _bars(evaluation)
     for turn, outputs in last.items():
         expected = made[turn].reference(evaluation.reference_folder)
@@ -207,7 +228,7 @@ def _still_right(
         off = verification.deviations(found, expected, truth, evaluation.reference.noise, evaluation.tolerance)
         text = _check(off, bars, evaluation)
         if text != "ok":
-            raise RuntimeError(f"right when verified, wrong in the timed run at {made[turn].name}: {text}")
+            raise _WrongUnderLoadError(f"right when verified, wrong in the timed run at {made[turn].name}: {text}")
     return measurement
 
 

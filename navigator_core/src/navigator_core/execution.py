@@ -45,10 +45,11 @@ class Job(Generic[T]):
 
 @frozen
 class Done(Generic[T]):
-    """The step's value, and the seconds it took."""
+    """The step's value, the seconds it took, and whether they were spent in an earlier run."""
 
     value: T
     duration: float
+    cached: bool = False
 
 
 @frozen
@@ -120,7 +121,7 @@ class Workers:
         write_job(job, folder, output)
         begun = time.monotonic()
         if here:
-            worker.run_step(folder, heard)
+            worker.run_here(folder, heard)
             return read_result(job, folder, time.monotonic() - begun)
         try:
             ended = self._run(job, folder, begun + timeout, heard)

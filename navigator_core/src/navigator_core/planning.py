@@ -233,7 +233,7 @@ def questions_of(plugins: Plugins, graph: Graph, device_kinds: Mapping[str, int]
     """The probes whose other requirements hold, of conversions and runners for these device kinds."""
     kinds = set(device_kinds)
     found: dict[str, Probe] = {}
-    declared = [*(c.declaration for c in graph.conversions), *plugins.runners.values()]
+    declared = [*(c.declaration for c in graph.conversions), *plugins.runners.values(), *plugins.profilers.values()]
     for one in declared:
         if kinds & set(one.devices or kinds) and missing(one.requirements) is None:
             found.update({str(probe.check): probe for probe in probes(one.requirements)})

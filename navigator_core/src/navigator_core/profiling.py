@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 from attrs import frozen
 
@@ -14,6 +15,8 @@ from navigator_core.results import Estimate, Measurement
 from navigator_core.statistics import has_trend, median, quantile, relative_half_width, throughput
 
 Clock = Callable[[], float]
+Measure = Callable[[Callable[[], object]], float]
+"""A profiler at work: calls once and returns the quantity, for latency the seconds."""
 
 _EARLIEST_STOP = 50
 """Calls before which a narrow interval ends nothing: the first few agree by luck too often."""
@@ -40,6 +43,7 @@ def time_calls(
     max_calls: int = 100_000,
     warmup_seconds: float | None = None,
     clock: Clock = time.perf_counter,
+    measure: Measure | None = None,
 ) -> Timing:
     """Time ``call(0)``, ``call(1)``, ... until the median is known to ``target``, or ``seconds`` are spent.
 
@@ -49,12 +53,13 @@ def time_calls(
     At least ``min_calls`` are timed however long they take (6 are the least that bound a median), at most
     ``max_calls``. Python's garbage collection runs between the calls, not in them. Noise raises nothing.
     """
+    measure = measure or partial(_by_clock, clock)
     with _collecting_outside() as collect:
-        warm = _warm_up(call, seconds / 2 if warmup_seconds is None else warmup_seconds, clock)
+        warm = _warm_up(call, seconds / 2 if warmup_seconds is None else warmup_seconds, clock, measure)
         samples: list[float] = []
         began, next_look, sure = clock(), _EARLIEST_STOP, 0
         while len(samples) < min_calls or (len(samples) < max_calls and clock() - began < seconds):
-            samples.append(_seconds(call, len(warm) + len(samples), clock))
+            samples.append(measure(partial(call, len(warm) + len(samples))))
             collect()
             if len(samples) >= max(next_look, min_calls):
                 next_look = len(samples) + len(samples) // 5
@@ -65,7 +70,18 @@ def time_calls(
     return Timing(tuple(samples), len(warm), _unstable(samples, target, spent))
 
 
-def measurement(batch_size: int, timing: Timing, transfer: float | None, memory: Mapping[str, int]) -> Measurement:
+def quantity(call: Callable[[int], object], measure: Measure, repetitions: int = 11) -> Estimate:
+    """What a plugin's profiler says of single calls: the median of some, after one more."""
+    return median([measure(partial(call, i)) for i in range(repetitions + 1)][1:])
+
+
+def measurement(
+    batch_size: int,
+    timing: Timing,
+    transfer: float | None,
+    memory: Mapping[str, int],
+    others: Mapping[str, Estimate] | None = None,
+) -> Measurement:
     """All that is said about one candidate at one batch size, from the seconds of its single calls."""
     samples = timing.samples
     return Measurement(
@@ -78,6 +94,7 @@ def measurement(batch_size: int, timing: Timing, transfer: float | None, memory:
         memory=memory,
         calls=len(samples),
         unstable=timing.unstable,
+        others=others or {},
     )
 
 
@@ -90,12 +107,12 @@ def measure_transfer(
 ) -> float:
     """Median seconds of moving the inputs in and the outputs out; both wait until it is done. One more goes first."""
 
-    def both(_: int) -> None:
+    def both() -> None:
         bring_in()
         take_out()
 
-    both(0)
-    return median([_seconds(both, i, clock) for i in range(repetitions)]).value
+    both()
+    return median([_by_clock(clock, both) for _ in range(repetitions)]).value
 
 
 def saturated(throughputs: Sequence[tuple[int, Estimate]], growth: float = 0.05, patience: int = 2) -> bool:
@@ -110,18 +127,18 @@ def saturated(throughputs: Sequence[tuple[int, Estimate]], growth: float = 0.05,
     return without >= patience
 
 
-def _seconds(call: Callable[[int], object], i: int, clock: Clock) -> float:
+def _by_clock(clock: Clock, call: Callable[[], object]) -> float:
     start = clock()
-    call(i)
+    call()
     return clock() - start
 
 
-def _warm_up(call: Callable[[int], object], seconds: float, clock: Clock) -> list[float]:
+def _warm_up(call: Callable[[int], object], seconds: float, clock: Clock, measure: Measure) -> list[float]:
     """Call until the later half shows no trend. Half, so that a slow beginning cannot hide in a long row."""
-    times = [_seconds(call, 0, clock)]
+    times = [measure(partial(call, 0))]
     began, next_look = clock(), 20
     while clock() - began < seconds:
-        times.append(_seconds(call, len(times), clock))
+        times.append(measure(partial(call, len(times))))
         if len(times) >= next_look:
             next_look = len(times) + len(times) // 5
             if not has_trend(times[len(times) // 2 :]):

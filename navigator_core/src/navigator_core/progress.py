@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 
 from navigator_core.events import CandidateFinished, Event, RunFinished, RunStarted, StepFinished, StepStarted
 
@@ -19,7 +18,7 @@ STAGES = {
 }
 
 
-def display() -> list[Callable[[Event], None]]:
+def display() -> list[Display]:
     """The display as a list of one observer; empty where nobody is looking, or NAVIGATOR_PROGRESS=0 says so."""
     wanted = os.environ.get("NAVIGATOR_PROGRESS")
     in_notebook = "ipykernel" in sys.modules

@@ -22,7 +22,7 @@ from navigator_core.loading import Kinds, RecordingSignature, RunnerUse, Running
 from navigator_core.samples import SEED, Arrays, Samples, dynamic_axes, initial_signature
 from navigator_core.signature import Signature, TensorSpec
 from navigator_core.verification import Noise
-from navigator_core.worker import Emit, SourceRaised
+from navigator_core.worker import Emit, SourceRaisedError
 
 ODD = 3
 MOST_HYPOTHESES = 6
@@ -97,7 +97,7 @@ class Reference:
 def inspect(inspection: Inspection, folder: Path, emit: Emit) -> Reference:
     """Find the axes, run the source on every batch, and measure its noise against the truth.
 
-    Raises SourceRaised, caused by the user's own exception, where the model cannot take the samples, and RequestError
+    Raises SourceRaisedError, caused by the user's own exception, where the model cannot take the samples, and RequestError
     where its outputs cannot be taken apart or what was asked of the batch does not hold.
     """
     inspection.kinds.register()
@@ -236,7 +236,7 @@ def _with_outputs(inspection: Inspection, signature: Signature, model: Any, samp
     except RequestError:
         raise
     except Exception as error:
-        raise SourceRaised("the model raised on sample 0") from error
+        raise SourceRaisedError("the model raised on sample 0") from error
     node = recorder.seen[-1] if recorder.seen else None
     names = {name: name for name in flat}
     if inspection.output_names is not None:
@@ -268,7 +268,7 @@ def _ask(run: Callable[[Arrays], dict[str, np.ndarray]], inputs: Arrays, where: 
     try:
         return run(inputs)
     except Exception as error:
-        raise SourceRaised(f"the model raised on {where}") from error
+        raise SourceRaisedError(f"the model raised on {where}") from error
 
 
 def _sizes(

@@ -21,6 +21,7 @@ from navigator_core.declarations import (
     Runner,
 )
 from navigator_core.errors import RequestError
+from navigator_core.evaluation import ProfilerUse
 from navigator_core.execution import Done, Job
 from navigator_core.graph import Graph
 from navigator_core.loading import RunnerUse
@@ -63,6 +64,17 @@ class Machine:
 
     def _declared(self) -> Sequence[Declared]:
         return [*self.plugins.exporters, *self.plugins.converters, *self.plugins.runners.values()]
+
+    def profilers(self) -> tuple[ProfilerUse, ...]:
+        """The profilers that work here, on this device."""
+        here = survey.kind(self.device.name)
+        return tuple(
+            ProfilerUse(name=profiler.name, implementation=profiler.implementation)
+            for profiler in self.plugins.profilers.values()
+            if (not profiler.devices or here in profiler.devices)
+            and availability.missing(profiler.requirements) is None
+            and planning.probed(profiler.requirements, self.survey) is None
+        )
 
     def versions(self, declared: Declared) -> dict[str, str]:
         """The versions of all that takes part: the plugin's, of what it requires, the core's and Python's."""

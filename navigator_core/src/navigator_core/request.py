@@ -57,14 +57,21 @@ class Request:
     def session(self, plugins: Plugins) -> Session:
         """Open the workspace and a new run in it. Raises WorkspaceError."""
         workspace = Workspace.open(self.workspace)
-        observers = [*plugins.observers(), *([self.observe] if self.observe else []), *progress.display()]
+        shown = progress.display()
+        observers: list[Callable[[Event], None]] = [
+            *plugins.observers(),
+            *([self.observe] if self.observe else []),
+            *shown,
+        ]
         session = Session(workspace, workspace.new_run(), Workers(), observers, self.budget)
+        session.at_end += [display.close for display in shown]
         session.notes += [str(broken) for broken in plugins.broken]
         return session
 
     def wishes(self) -> Wishes:
         """What planning needs to know."""
-        return Wishes(targets=self.targets, runners=self.runners, options=self.options)
+        limit = Wishes().limit if self.check else 0  # what is only measured is not converted
+        return Wishes(targets=self.targets, runners=self.runners, options=self.options, limit=limit)
 
     def tolerances(self, outputs: Iterable[str]) -> dict[str, Tolerance]:
         """The user's tolerance by output. Raises RequestError for one that the model does not have."""
@@ -85,7 +92,7 @@ def checked(**asked: Any) -> Request:
     objective = asked.get("objective") or Objective()
     if not isinstance(objective, Objective):
         raise RequestError(f"objective must be a nav.Objective, not {objective!r}")
-    selection.check(objective)
+    selection.check(objective, discovery.installed().profilers)
     sizes = _names_or_none(asked.get("batch_sizes"), "batch_sizes", int)
     if sizes is not None and (not sizes or min(sizes) < 1):
         raise RequestError(f"batch_sizes must be positive, not {list(sizes)}")

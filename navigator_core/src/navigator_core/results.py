@@ -26,6 +26,7 @@ class Measurement:
     ``p50`` to ``p99`` are of single calls with inputs already on the device; None: too few calls to say.
     ``transfer`` is what bringing inputs in and outputs out takes beside that. ``memory`` is the peak above an empty
     worker, by "host" and device. ``unstable`` is None, or the sentence why the interval is wider than asked for.
+    ``others`` are the quantities of plugins' profilers by name, such as "energy", each in its profiler's unit.
     """
 
     batch_size: int
@@ -37,6 +38,7 @@ class Measurement:
     memory: Mapping[str, int]
     calls: int
     unstable: str | None = None
+    others: Mapping[str, Estimate] = Factory(dict)
 
 
 @frozen(kw_only=True)
@@ -75,7 +77,8 @@ class Verdict:
 
 @frozen(kw_only=True)
 class Objective:
-    """What is best: ``minimize`` "latency" (= "p50"), "p95", "p99", "memory", "size", or ``maximize`` "throughput".
+    """What is best: ``minimize`` "latency" (= "p50"), "p95", "p99", "memory", "size" or the name of a plugin's profiler, or
+    ``maximize`` "throughput".
 
     ``batch_size=None`` is the smallest measured for what is minimized, and any for throughput. A limit is
     "p99<=20ms" or "memory<=2GiB"; it holds only if the upper end of the interval does.

@@ -12,6 +12,7 @@ from attrs import evolve, field, frozen
 from navigator_core import structure as trees
 from navigator_core import tensors
 from navigator_core.errors import RequestError
+from navigator_core.made_up import Range
 from navigator_core.signature import BATCH, Call, Dim, Parameter, Signature, Structure, TensorSpec
 
 MOST_SAMPLES = 64
@@ -57,18 +58,23 @@ class Samples:
 
 
 def gather(
-    calls: Sequence[Call], parameters: Sequence[Parameter], rest: bool, input_names: Sequence[str] | None
+    calls: Sequence[Call],
+    parameters: Sequence[Parameter],
+    rest: bool,
+    input_names: Sequence[str] | None,
+    ranges: Mapping[str, Range] | None = None,
 ) -> Samples:
     """Bind each sample to the model's parameters and copy its tensors.
 
-    ``rest`` says whether the model takes any keyword. Raises RequestError for samples that do not fit the parameters,
+    ``rest`` says whether the model takes any keyword, ``ranges`` which values made-up inputs take. Raises RequestError for samples that do not fit the parameters,
     disagree with each other or hold NaN.
     """
     notes: tuple[str, ...] = ()
     made_up = any(_has_specs(call) for call in calls)
     if made_up:
-        calls = [made for call in calls for made in make_up(call)]
-        notes = ("the samples were made up from shapes: errors on real data may differ",)
+        calls = [made for call in calls for made in make_up(call, ranges)]
+        inside = "".join(f", {name} from {low} to {high}" for name, (low, high) in (ranges or {}).items())
+        notes = (f"the samples were made up from shapes{inside}: errors on real data may differ",)
     described = [_describe(call, parameters, rest, number) for number, call in enumerate(calls)]
     names = _names(described[0][1], input_names)
     bound = tuple(evolve(p, node=trees.rename(p.node, names)) if p.node else p for p in described[0][0])
@@ -288,8 +294,10 @@ def _has_specs(value: Any) -> bool:
     return any(map(_has_specs, items[1].values())) if items else False
 
 
-def make_up(call: Call) -> Iterator[Call]:
+def make_up(call: Call, ranges: Mapping[str, Range] | None = None) -> Iterator[Call]:
     """Seeded values for every `TensorSpec` in a call; two calls of different sizes where an axis is dynamic.
+
+    ``ranges`` are the smallest and the largest value by the spec's name.
 
     Raises RequestError for a dynamic axis, other than the batch, of which no size is known.
     """
@@ -299,7 +307,7 @@ def make_up(call: Call) -> Iterator[Call]:
     rng = np.random.default_rng(SEED)
     for large in (True, False) if dims else (True,):
         sizes = {name: _choose(dim, number, large) for number, (name, dim) in enumerate(dims.items())}
-        yield Call(_fill(call.args, sizes, rng), _fill(dict(call.kwargs), sizes, rng))
+        yield Call(_fill(call.args, sizes, ranges or {}, rng), _fill(dict(call.kwargs), sizes, ranges or {}, rng))
 
 
 def _find_dims(value: Any, dims: dict[str, Dim]) -> None:
@@ -326,22 +334,26 @@ def _choose(dim: Dim, number: int, large: bool) -> int:
     return dim.max if large else max(dim.min, dim.max - 2 - number)
 
 
-def _fill(value: Any, sizes: Mapping[str, int], rng: np.random.Generator) -> Any:
+def _fill(value: Any, sizes: Mapping[str, int], ranges: Mapping[str, Range], rng: np.random.Generator) -> Any:
     if isinstance(value, TensorSpec):
-        return made_up_array(value, tuple(sizes[n.name] if isinstance(n, Dim) else n for n in value.shape), rng)
+        shape = tuple(sizes[n.name] if isinstance(n, Dim) else n for n in value.shape)
+        return made_up_array(value, shape, rng, ranges.get(value.name))
     if tensors.is_tensor(value):
         return value
     if isinstance(value, tuple | list) and not hasattr(value, "_fields"):
-        return type(value)(_fill(child, sizes, rng) for child in value)
+        return type(value)(_fill(child, sizes, ranges, rng) for child in value)
     if isinstance(value, Mapping):
-        return {key: _fill(child, sizes, rng) for key, child in value.items()}
+        return {key: _fill(child, sizes, ranges, rng) for key, child in value.items()}
     return value
 
 
 def made_up_array(
-    spec: TensorSpec, shape: tuple[int, ...], rng: np.random.Generator, low: int = 0, high: int = 2
+    spec: TensorSpec, shape: tuple[int, ...], rng: np.random.Generator, within: Range | None = None
 ) -> np.ndarray:
-    """Normal values for floats; integers in ``[low, high)``, by default 0 and 1, which any vocabulary holds."""
+    """Values from the smallest to the largest, evenly spread; by default normal ones for floats, and for integers
+    0 and 1, which any vocabulary holds."""
+    if spec.dtype == "bool" and within is not None:
+        raise RequestError(f"input {spec.name!r} is bool, which has no range of values")
     if spec.dtype == "bool":
         return rng.integers(0, 2, shape).astype(bool)
     try:
@@ -349,8 +361,34 @@ def made_up_array(
     except TypeError:
         raise RequestError(f"values of type {spec.dtype!r} cannot be made up; give samples") from None
     if dtype.kind in "iu":
-        return rng.integers(low, high, shape).astype(dtype)
+        low, high = within or (0, 1)
+        limits = np.iinfo(dtype)
+        if not limits.min <= low <= high <= limits.max or int(low) != low or int(high) != high:
+            raise RequestError(f"input {spec.name!r} is {dtype}, which has no range from {low} to {high}")
+        return rng.integers(int(low), int(high), shape, dtype=dtype, endpoint=True)
+    if within is not None:
+        return rng.uniform(*within, shape).astype(dtype)
     return rng.standard_normal(shape).astype(dtype)
+
+
+def check_fit(samples: Samples, declared: Signature) -> None:
+    """Samples are what a file declares it takes. Raises RequestError naming the input that is not."""
+    if len(samples.names) != len(declared.inputs):
+        takes = ", ".join(spec.name for spec in declared.inputs)
+        raise RequestError(f"the samples hold {', '.join(samples.names)}, but the file takes {takes}")
+    for name, spec in zip(samples.names, declared.inputs, strict=True):
+        if samples.dtypes[name] != spec.dtype and tensors.is_native(spec.dtype):
+            raise RequestError(
+                f"input {name!r} is {samples.dtypes[name]} in the samples, but the file takes {spec.dtype}; "
+                "element types are never cast: convert the samples"
+            )
+        for number, shape in enumerate(samples.shapes()[name]):
+            fixed = zip(shape, spec.shape, strict=False)
+            if len(shape) != len(spec.shape) or any(have != n for have, n in fixed if not isinstance(n, Dim)):
+                takes = ", ".join(n.name if isinstance(n, Dim) else str(n) for n in spec.shape)
+                raise RequestError(
+                    f"input {name!r} of sample {number} is of shape {list(shape)}, but the file takes [{takes}]"
+                )
 
 
 def initial_signature(samples: Samples) -> Signature:

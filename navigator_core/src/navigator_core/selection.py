@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 
 from attrs import evolve, frozen
@@ -47,21 +47,25 @@ class Selection:
     why: str = ""
 
 
-def check(objective: Objective) -> None:
-    """Raises RequestError for an objective that names no quantity, two, or a limit that cannot be read."""
+def check(objective: Objective, profilers: Collection[str] = ()) -> None:
+    """Raises RequestError for an objective that names no quantity, two, or a limit that cannot be read.
+
+    ``profilers`` are the names of plugins' profilers, whose quantities may be minimized and limited as well.
+    """
+    minimized = (*MINIMIZED, *profilers)
     if objective.minimize is not None and objective.maximize is not None:
         raise RequestError("an objective minimizes or maximizes one quantity; put the other into limits")
-    if objective.minimize is not None and objective.minimize not in MINIMIZED:
-        raise unknown("quantity to minimize", objective.minimize, MINIMIZED)
+    if objective.minimize is not None and objective.minimize not in minimized:
+        raise unknown("quantity to minimize", objective.minimize, minimized)
     if objective.maximize is not None and objective.maximize not in MAXIMIZED:
         raise unknown("quantity to maximize", objective.maximize, MAXIMIZED)
     if objective.batch_size is not None and objective.batch_size < 1:
         raise RequestError(f"batch_size must be at least 1, not {objective.batch_size}")
     for text in objective.limits:
-        parse_limit(text)
+        parse_limit(text, profilers)
 
 
-def parse_limit(text: str) -> Limit:
+def parse_limit(text: str, profilers: Collection[str] = ()) -> Limit:
     """ "p99<=20ms" as a value. Raises RequestError.
 
     >>> parse_limit("memory<=2GiB").bound
@@ -73,8 +77,9 @@ def parse_limit(text: str) -> Limit:
             f"cannot read the limit {text!r}; write it as 'p99<=20ms', 'memory<=2GiB' or 'throughput>=100'"
         )
     quantity, sign, number, unit = match.groups()
-    if quantity not in (*MINIMIZED, *MAXIMIZED):
-        raise unknown("quantity in limits", quantity, (*MINIMIZED, *MAXIMIZED))
+    known = (*MINIMIZED, *MAXIMIZED, *profilers)
+    if quantity not in known:
+        raise unknown("quantity in limits", quantity, known)
     if unit.lower() not in UNITS:
         raise unknown(f"unit in the limit {text!r}", unit, UNITS)
     at_most = sign == "<="
@@ -92,6 +97,10 @@ def quantity(name: str, candidate: Candidate, measurement: Measurement) -> Estim
         return found
     if name == "throughput":
         return measurement.throughput
+    if name in measurement.others:
+        return measurement.others[name]
+    if name not in MINIMIZED:
+        return None
     value = candidate.size if name == "size" else max(measurement.memory.values(), default=None)
     return None if value is None else Estimate(float(value), float(value), float(value))
 
@@ -102,8 +111,9 @@ def select(candidates: Sequence[Candidate], objective: Objective, allowed: Calla
     ``allowed`` says of a precision's name why it may not win, None if it may. A tie (within 3 %) is broken by memory,
     then size, then portability.
     """
-    check(objective)
-    limits = [parse_limit(text) for text in objective.limits]
+    profilers = {name for c in candidates for m in c.measurements for name in m.others}
+    check(objective, profilers)
+    limits = [parse_limit(text, profilers) for text in objective.limits]
     name = objective.maximize or objective.minimize or "latency"
     refused: dict[str, str] = {}
     scored: list[tuple[float, Candidate]] = []

@@ -10,13 +10,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+import attrs
 from attrs import define, field
 
 import navigator_core
 from navigator_core import serde
 from navigator_core.errors import WorkspaceError
 from navigator_core.events import Event, Stage, StepFinished, StepStarted, StepStatus
-from navigator_core.execution import Done, Failed, Job, Outcome, Workers
+from navigator_core.execution import DEFAULT_TIMEOUT, Done, Failed, Job, Outcome, Workers
 from navigator_core.workspace import Run, Workspace
 
 RESULT = "navigator-result.json"
@@ -41,6 +42,7 @@ class Session:
     observers: list[Observer]
     budget: float | None = None
     notes: list[str] = field(factory=list)
+    at_end: list[Callable[[], None]] = field(factory=list)
     begun: float = field(factory=time.monotonic)
 
     @property
@@ -81,18 +83,18 @@ class Session:
         """
         self.tell(StepStarted, step=name, stage=stage)
         if key is not None and (found := self.workspace.object(key)) is not None:
-            outcome: Outcome[T] = _stored(found, job)
-            self._finished(name, stage, outcome, judge, cached=True)
+            outcome: Outcome[T] = attrs.evolve(_stored(found, job), cached=True)
+            self._finished(name, stage, outcome, judge)
             return outcome, found
         if self.left <= 0:
             outcome = Failed("skipped: the time budget was spent", 0.0)
             self._finished(name, stage, outcome, judge)
             return outcome, self.run.folder
         folder = self.run.step_folder(name)
-        limits = {} if timeout is None else {"timeout": timeout}
+        limit = min(DEFAULT_TIMEOUT if timeout is None else timeout, max(self.left, 1.0))
 
         def build(output: Path) -> None:
-            done = self.workers.run(job, folder, output, heard=heard, here=here, **limits)
+            done = self.workers.run(job, folder, output, heard=heard, here=here, timeout=limit)
             if isinstance(done, Failed):
                 raise _StepFailed(done)
             record = {"value": serde.to_data(done.value), "duration": done.duration, "log": str(folder / "log.txt")}
@@ -119,7 +121,6 @@ class Session:
         stage: Stage,
         outcome: Outcome[T],
         judge: Callable[[T], tuple[StepStatus, str | None]],
-        cached: bool = False,
     ) -> None:
         status: StepStatus
         if isinstance(outcome, Failed):
@@ -127,7 +128,7 @@ class Session:
             reason: str | None = outcome.reason
         else:
             status, reason = judge(outcome.value)
-            status = "cached" if cached and status == "ok" else status
+            status = "cached" if outcome.cached and status == "ok" else status
         self.run.record({"step": name, "stage": stage, "status": status, "reason": reason, "elapsed": self.elapsed})
         self.tell(
             StepFinished,
@@ -146,9 +147,11 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, tb: types.TracebackType | None
     ) -> None:
         self.workers.close()
+        for leave in self.at_end:
+            leave()
 
 
-def _stored(folder: Path, job: Job[T]) -> Outcome[T]:
+def _stored(folder: Path, job: Job[T]) -> Done[T]:
     record = json.loads((folder / RESULT).read_text())
     return Done(serde.from_data(record["value"], job.result), float(record["duration"]))
 

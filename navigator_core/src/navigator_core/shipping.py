@@ -7,6 +7,7 @@ import json
 import mmap
 import pickle
 import sys
+from collections import ChainMap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -96,8 +97,7 @@ def _pickle(value: Any, folder: Path, reducers: Mapping[type, Callable[[Any], An
 
         stream = io.BytesIO()
         pickler = cloudpickle.Pickler(stream, protocol=5, buffer_callback=out_of_band)
-        for cls, reduce in reducers.items():
-            pickler.dispatch_table[cls] = reduce
+        pickler.dispatch_table = ChainMap(dict(reducers), pickler.dispatch_table)  # ours alone, not cloudpickle's own
         _by_value(value, pickler)
     (folder / "model.pkl").write_bytes(stream.getbuffer())
     (folder / "model.json").write_text(json.dumps(where))

@@ -6,11 +6,12 @@ import hashlib
 import os
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
 from navigator_core import arrays, session, shipping, tensors
 from navigator_core import samples as reading
@@ -18,6 +19,7 @@ from navigator_core.declarations import Format, Framework, Ref, Runner
 from navigator_core.errors import NavigatorError, PluginError, RequestError, unknown
 from navigator_core.execution import Done, Failed, Job
 from navigator_core.loading import Kinds, Source
+from navigator_core.made_up import MadeUp
 from navigator_core.plugins import Plugins
 from navigator_core.request import Request
 from navigator_core.samples import Samples
@@ -28,13 +30,14 @@ from navigator_core.worker import Emit
 
 @frozen(kw_only=True)
 class Identified:
-    """What the model is. ``calls`` are the samples as read; none where a file is to say its inputs itself."""
+    """What the model is. ``calls`` are the samples as read; None where they are to be made up."""
 
     model: Any
     format: str
     declared: Format | Framework
     runner: Runner
     calls: tuple[Call, ...] | None
+    made_up: MadeUp = field(factory=MadeUp)
     notes: tuple[str, ...] = ()
 
     @property
@@ -82,7 +85,7 @@ def identify(model: Any, samples: Any, request: Request, plugins: Plugins) -> Id
     tensors.register(plugins.tensors.values())
     calls: tuple[Call, ...] | None = None
     notes: tuple[str, ...] = ()
-    if samples is not None:
+    if samples is not None and not isinstance(samples, MadeUp):
         read, notes = reading.read(samples)
         calls = tuple(read)
     name, more = request.format, notes[:0]
@@ -106,7 +109,15 @@ def identify(model: Any, samples: Any, request: Request, plugins: Plugins) -> Id
     runner = plugins.runners.get(declared.reference or "")
     if runner is None:
         raise PluginError(f"{name!r} names the runner {declared.reference!r}, which no plugin declares")
-    return Identified(model=model, format=name, declared=declared, runner=runner, calls=calls, notes=(*notes, *more))
+    return Identified(
+        model=model,
+        format=name,
+        declared=declared,
+        runner=runner,
+        calls=calls,
+        made_up=samples if isinstance(samples, MadeUp) else MadeUp(),
+        notes=(*notes, *more),
+    )
 
 
 def ship(found: Identified, request: Request, plugins: Plugins, session: Session) -> Subject:
@@ -117,7 +128,8 @@ def ship(found: Identified, request: Request, plugins: Plugins, session: Session
     module = found.module
     assert module is not None
     parameters, rest = reading.parameters_of(module.parameters(found.model))
-    samples = reading.gather(found.calls or (), parameters, rest, request.input_names)
+    calls = found.made_up.calls(None) if found.calls is None else found.calls
+    samples = reading.gather(calls, parameters, rest, request.input_names, found.made_up.ranges)
     if samples.made_up and isinstance(found.declared, Framework) and found.declared.tensors:
         samples = samples.of_kind(found.declared.tensors)
     say = getattr(module, "state", None)
@@ -154,6 +166,7 @@ def _ship_live(
         folder = session.run.folder / "source"
         folder.mkdir(exist_ok=True)
         shipping.keep(folder, found.model, samples.parameters)
+        session.at_end.append(partial(shipping.forget, folder))
         return folder, True, (f"the model cannot be sent to a worker ({error}); steps on it run in this process",)
     return folder, False, ()
 
@@ -176,11 +189,9 @@ def _ship_file(found: Identified, declared: Format, request: Request, kinds: Kin
     outcome, _ = session.perform(f"read {path.name}", "inspect", job, None)
     answer = required(outcome)
     parameters = reading.file_parameters(answer.signature)
-    calls = found.calls
-    if calls is None:
-        specs = {spec.name: spec for spec in answer.signature.inputs}
-        calls = (Call((), specs),)
-    samples = reading.gather(calls, parameters, False, request.input_names)
+    calls = found.made_up.calls(answer.signature) if found.calls is None else found.calls
+    samples = reading.gather(calls, parameters, False, request.input_names, found.made_up.ranges)
+    reading.check_fit(samples, answer.signature)
     key = "file-" + _file_digest([path, *(path.parent / name for name in answer.companions)])
     folder = session.workspace.store(key, lambda output: _copy(path, declared.file, answer.companions, output))
     allowed = reading.dynamic_axes(answer.signature)

@@ -72,6 +72,16 @@ def dtype_of(value: Any) -> str:
     return str(asked(value)) if asked else str(to_numpy(value).dtype)
 
 
+def is_native(dtype: str) -> bool:
+    """Whether numpy itself has the element type: it lacks bfloat16 and the float8 ones, which go widened."""
+    import numpy as np
+
+    try:
+        return np.dtype(dtype).kind in "biufc"
+    except TypeError:
+        return False
+
+
 def device_of(value: Any) -> str:
     """Where a tensor lies, as its kind says: "cuda:0"; "cpu" for a kind that knows no devices."""
     found = kind_of(value)

@@ -29,7 +29,7 @@ empty_rss = 0
 """Resident bytes of this worker before any framework was imported: what memory is measured above."""
 
 
-class SourceRaised(Exception):
+class SourceRaisedError(Exception):
     """The user's own model raised, as the ``__cause__`` says, on the inputs that the message names."""
 
 
@@ -64,7 +64,7 @@ def _prepare(sys_path: list[str], preload: list[str]) -> None:
     sys.path[:] = sys_path
     for name in preload:
         # a module that cannot be imported fails the steps that need it, with its own message
-        with contextlib.suppress(BaseException), warnings.catch_warnings(), open(os.devnull, "w") as nowhere:
+        with contextlib.suppress(BaseException), warnings.catch_warnings(), Path(os.devnull).open("w") as nowhere:
             warnings.simplefilter("ignore")
             with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
                 __import__(name)
@@ -103,12 +103,20 @@ def _child(folder: Path, send: Emit) -> None:
         os._exit(code)
 
 
+def run_here(folder: Path, emit: Emit) -> None:
+    """Do the job in ``folder`` in this very process; what Python prints goes to its log."""
+    with (folder / "log.txt").open("a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+        run_step(folder, emit)
+
+
 def run_step(folder: Path, emit: Emit) -> int:
-    """Do the job in ``folder``, write its result there, and return the exit code."""
+    """Do the job in ``folder``, write its result there, and return the exit code. Passes on only Ctrl-C."""
     try:
         job = json.loads((folder / "job.json").read_text())
         value = call_job(job, Path(job["output"]), emit)
         result: dict[str, Any] = {"value": value}
+    except KeyboardInterrupt:
+        raise
     except BaseException as error:
         traceback.print_exc()
         result = {"error": describe_error(error)}
@@ -130,7 +138,7 @@ def call_job(job: dict[str, Any], folder: Path, emit: Emit) -> Any:
 
 def describe_error(error: BaseException) -> dict[str, Any]:
     """An exception as data: type, message, traceback, and the user's own one pickled where that is possible."""
-    theirs = error.__cause__ if isinstance(error, SourceRaised) and error.__cause__ else None
+    theirs = error.__cause__ if isinstance(error, SourceRaisedError) and error.__cause__ else None
     shown = theirs or error
     return {
         "type": type(shown).__name__,
@@ -167,7 +175,7 @@ def reproduce(script: str) -> None:
     job = json.loads((folder / "job.json").read_text())
     sys.path[:0] = [entry for entry in job["sys_path"] if entry not in sys.path]
     with _scratch(folder) as scratch:
-        print(json.dumps(call_job(job, scratch, lambda message: None), indent=2)[:4000])
+        print(json.dumps(call_job(job, scratch, lambda _: None), indent=2)[:4000])
 
 
 @contextlib.contextmanager

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import copy
 import enum
 import functools
 import hashlib
-import io
 import types
-import zipfile
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
-from navigator_torch import code, quiet
+from navigator_torch import code, pickling
 from navigator_torch.objects import BUILT_IN, IRRELEVANT, UnknownError, demand_open, name_of, state_of
 
 BOOKKEEPING = set(vars(torch.nn.Module())) | {"_is_hf_initialized", "__overloads__"}
@@ -232,19 +229,8 @@ class _Hasher:
         self._hash.update(np.ascontiguousarray(array).tobytes())
 
     def _scripted(self, module: Any) -> None:
-        """The archive it would be saved as, without debugging records."""
-        file = io.BytesIO()
-        with quiet.deprecations():
-            if isinstance(module, torch.jit.ScriptModule):
-                module = copy.deepcopy(module)
-                if getattr(module, "training", False):
-                    module.eval()
-            torch.jit.save(module, file)
-        with zipfile.ZipFile(file) as archive:
-            for name in sorted(archive.namelist()):
-                inner = name.partition("/")[2]
-                if not inner.endswith(".debug_pkl") and not inner.startswith(".data/"):
-                    self._say("entry", inner, hashlib.sha256(archive.read(name)).hexdigest())
+        for name, content in pickling.entries(module):
+            self._say("entry", name, hashlib.sha256(content).hexdigest())
 
     def _parts(self, kind: str, *values: Any) -> None:
         self._say(kind, len(values))

@@ -26,10 +26,12 @@ class UnknownError(Exception):
 
 
 def name_of(cls: type) -> str:
+    """Module and qualified name."""
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def state_of(value: Any) -> dict[str, Any]:
+    """Attributes and slots by name."""
     state = dict(getattr(value, "__dict__", {}))
     for cls in type(value).__mro__:
         slots = vars(cls).get("__slots__", ())
@@ -47,7 +49,8 @@ def demand_open(value: Any) -> None:
             break
     if base is not object:
         raise UnknownError(name_of(type(value)))
-    if type(value).__reduce__ == object.__reduce__:
+    own: Any = type(value).__reduce__
+    if own is object.__reduce__:
         try:
             object.__reduce_ex__(value, 2)
         except Exception as error:  # whatever a foreign __getstate__ raises

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import pickle
-from collections.abc import Callable, Mapping
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -107,3 +109,19 @@ def _reduce_script(module: Any) -> Any:
 def _script(buffer: Any) -> Any:
     with quiet.deprecations():
         return torch.jit.load(io.BytesIO(buffer), map_location="cpu")
+
+
+def entries(module: Any) -> Iterator[tuple[str, bytes]]:
+    """What a scripted module or function would be saved as, in eval mode, without debugging records."""
+    if isinstance(module, torch.jit.ScriptModule):
+        module = copy.deepcopy(module)
+        if getattr(module, "training", False):
+            module.eval()
+    file = io.BytesIO()
+    with quiet.deprecations():
+        torch.jit.save(module, file)
+    with zipfile.ZipFile(file) as archive:
+        for name in sorted(archive.namelist()):
+            inner = name.partition("/")[2]
+            if not inner.endswith(".debug_pkl") and not inner.startswith(".data/"):
+                yield inner, archive.read(name)

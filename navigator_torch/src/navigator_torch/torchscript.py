@@ -36,6 +36,12 @@ def scripted(model: torch.nn.Module, context: Context) -> Any:
     """The user's module compiled, inside a compiled shell that binds and flattens as the signature does."""
     # the compiler leaves attributes of its own on what it compiles, so it gets a copy that shares the weights
     inner = model if isinstance(model, torch.jit.ScriptModule) else torch.jit.script(copied(model, lambda t: t))
+    for argument in inner.forward.schema.arguments:
+        if argument.has_default_value() and argument.default_value is None and str(argument.type) == "Tensor":
+            raise NavigatorError(
+                f"TorchScript takes the argument {argument.name!r} for a Tensor, which cannot be None as its default "
+                f"is; annotate it: {argument.name}: torch.Tensor | None = None"
+            )
     return _Shell(inner, shell(context.signature)).eval()
 
 

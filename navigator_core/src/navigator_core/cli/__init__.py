@@ -1,0 +1,326 @@
+"""The command line: thin layers over the functions of `navigator`. What a command needs is imported when it runs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from navigator_core import __version__
+from navigator_core.cli import arguments
+from navigator_core.errors import NavigatorError, NothingCorrectError, RequestError, unknown
+
+if TYPE_CHECKING:
+    from navigator_core.report import Report
+
+NOTHING_CORRECT = MODEL_RAISED = 1
+WRONG_REQUEST = 2
+INTERRUPTED = 130
+IN_A_WORKER = "Where it was raised, in a worker:"  # in the note of an exception that the user's own model raised
+
+Command = Callable[..., Any]
+
+
+class Commands(click.Group):
+    """Says what went wrong without a traceback of ours; the user's own model shows its own."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except NothingCorrectError as error:
+            _fail(ctx, str(error), NOTHING_CORRECT)
+        except NavigatorError as error:
+            _fail(ctx, str(error), WRONG_REQUEST)
+        except KeyboardInterrupt:
+            _fail(ctx, "interrupted; the steps that were finished are kept in the workspace", INTERRUPTED)
+        except arguments.UserRaised as error:
+            _fail(ctx, str(error), MODEL_RAISED, error.shown)
+        except Exception as error:
+            notes = [note for note in getattr(error, "__notes__", ()) if IN_A_WORKER in note]
+            if not notes:
+                raise
+            what, _, shown = notes[0].partition(f"\n\n{IN_A_WORKER}\n")
+            _fail(ctx, what, MODEL_RAISED, shown)
+
+
+def _fail(ctx: click.Context, message: str, code: int, shown: str = "") -> NoReturn:
+    """One message on stderr, below what is to be shown, and the exit code."""
+    click.echo(f"{shown}\nerror: {message}" if shown else f"error: {message}", err=True)
+    ctx.exit(code)
+
+
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """The entry point: 0 done; 1 nothing correct was found, or the user's own code raised; 2 the request was wrong."""
+    commands.main(args=args, prog_name="navigator")
+    raise AssertionError("click leaves by SystemExit")
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(__version__, message="navigator %(version)s")
+def commands() -> None:
+    """Find the fastest way to run a trained model that is still right.
+
+    Exit code 0: done; 1: ran, but nothing correct was found, or the model itself raised; 2: the request was wrong.
+    """
+
+
+def _together(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    def decorate(command: Command) -> Command:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+as_json = click.option("--json", "json_wanted", is_flag=True, help="Print JSON, and nothing else, on stdout.")
+
+what = _together(
+    click.argument("model"),
+    click.option(
+        "--samples", metavar="PATH", help="An .npz (one sample, keys are input names), a folder of them, or an .npy."
+    ),
+    click.option(
+        "--shape",
+        "shapes",
+        multiple=True,
+        metavar="NAME:1x3x224x224",
+        help="An input whose values are made up; given again for the same input: another sample.",
+    ),
+    click.option(
+        "--range",
+        "ranges",
+        multiple=True,
+        metavar="NAME:MIN:MAX",
+        help="The smallest and the largest value to make up.",
+    ),
+    click.option("--format", metavar="NAME", help="What the model is, where it cannot be told."),
+)
+
+how = _together(
+    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ..."),
+    click.option(
+        "--batch-size",
+        "batch_sizes",
+        multiple=True,
+        type=int,
+        help="Measure at this one; may be repeated. Default: doubling.",
+    ),
+    click.option("--minimize", metavar="QUANTITY", help="latency (the default), p95, p99, memory or size."),
+    click.option("--maximize", metavar="QUANTITY", help="throughput."),
+    click.option(
+        "--limit", "limits", multiple=True, metavar="'p99<=20ms'", help="What the winner must hold; may be repeated."
+    ),
+    click.option(
+        "--option",
+        "options",
+        multiple=True,
+        metavar="KEY.FIELD=VALUE",
+        help="onnx.opset=20, @onnxruntime-cpu.threads=4; 'torch->onnx.opset=18,20' tries both.",
+    ),
+    click.option("--budget", metavar="10min", help="Time for the whole run; what did not fit is skipped."),
+    click.option("--workspace", metavar="FOLDER", help="Default: ./navigator_workspace."),
+)
+
+then = _together(
+    click.option("--save", metavar="MODEL.nav", help="Write a package with the winners."),
+    click.option("--html", metavar="REPORT.html", help="Write the report as a page."),
+    as_json,
+)
+
+
+@commands.command()
+@what
+@click.option(
+    "--target", "targets", multiple=True, metavar="FORMAT", help="A format to reach; may be repeated. Default: all."
+)
+@click.option(
+    "--runner", "runners", multiple=True, metavar="NAME", help="A runner to consider; may be repeated. Default: all."
+)
+@click.option(
+    "--precision",
+    "precisions",
+    multiple=True,
+    metavar="NAME",
+    help="A precision that may win; may be repeated. Default: the source's own.",
+)
+@click.option(
+    "--rtol", type=float, help="Allowed error relative to the reference. Default: derived from rounding noise."
+)
+@click.option("--atol", type=float, help="Allowed absolute error.")
+@how
+@then
+def optimize(
+    model: str,
+    samples: str | None,
+    shapes: Sequence[str],
+    ranges: Sequence[str],
+    rtol: float | None,
+    atol: float | None,
+    save: str | None,
+    html: str | None,
+    json_wanted: bool,
+    **asked: Any,
+) -> None:
+    """Try every way to run MODEL, keep what is right, say which is best.
+
+    MODEL is a file, a folder, or package.module:factory, a function that returns (model, samples).
+    """
+    from navigator_core import api
+    from navigator_core.results import Tolerance
+
+    if rtol is not None or atol is not None:
+        asked["tolerance"] = Tolerance(rtol=rtol or 0.0, atol=atol or 0.0)
+    _check_targets(save, html)
+    with _nothing_on_stdout():
+        source, given = arguments.model_and_samples(model, samples, shapes, ranges)
+        report = api.optimize(source, given, **_keywords(**asked))
+    _hand_over(report, save, html, json_wanted)
+
+
+@commands.command()
+@what
+@how
+@then
+def profile(
+    model: str,
+    samples: str | None,
+    shapes: Sequence[str],
+    ranges: Sequence[str],
+    save: str | None,
+    html: str | None,
+    json_wanted: bool,
+    **asked: Any,
+) -> None:
+    """Measure MODEL as it is: nothing is exported, nothing converted."""
+    from navigator_core import api
+
+    _check_targets(save, html)
+    with _nothing_on_stdout():
+        source, given = arguments.model_and_samples(model, samples, shapes, ranges)
+        report = api.profile(source, given, **_keywords(**asked))
+    _hand_over(report, save, html, json_wanted)
+
+
+def _keywords(
+    minimize: str | None,
+    maximize: str | None,
+    limits: Sequence[str],
+    options: Sequence[str],
+    budget: str | None,
+    **rest: Any,
+) -> dict[str, Any]:
+    """The keyword arguments of the function; what was not given is None."""
+    from navigator_core.results import Objective
+
+    return {
+        **{name: None if value == () else value for name, value in rest.items()},
+        "objective": Objective(minimize=minimize, maximize=maximize, limits=tuple(limits)),
+        "options": arguments.options(options),
+        "budget": arguments.budget(budget),
+    }
+
+
+def _check_targets(*paths: str | None) -> None:
+    """Asked before a run of minutes: may these be written?"""
+    for path in paths:
+        if path is not None and (not Path(path).absolute().parent.is_dir() or Path(path).is_dir()):
+            raise RequestError(f"cannot write {path!r}: its folder must exist, and it must be no folder itself")
+
+
+@contextlib.contextmanager
+def _nothing_on_stdout() -> Any:
+    """What the user's own code prints goes to stderr: stdout is the report's."""
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
+
+
+def _hand_over(report: Report, save: str | None, html: str | None, json_wanted: bool) -> NoReturn:
+    if html is not None:
+        report.html(html)
+    _print(report, json_wanted)
+    if save is not None:
+        report.save(save)
+    click.get_current_context().exit(0 if report.best is not None else NOTHING_CORRECT)
+
+
+def _print(report: Report, json_wanted: bool) -> None:
+    click.echo(_dumps(report.to_dict()) if json_wanted else str(report))
+
+
+def _dumps(data: Mapping[str, Any]) -> str:
+    return json.dumps(data, indent=2, allow_nan=False)
+
+
+@commands.command()
+@click.argument("package", metavar="MODEL.nav")
+@as_json
+def show(package: str, json_wanted: bool) -> None:
+    """Print the report in a package."""
+    from navigator_core import api
+
+    _print(api.load(package).report, json_wanted)
+
+
+@commands.command()
+@click.argument("package", metavar="MODEL.nav")
+@click.argument("deployer")
+@click.argument("path")
+@click.option("--name", required=True, help="What the server is to call the model.")
+@click.option(
+    "--trust", is_flag=True, help="Load formats that can execute code from a package that was not written here."
+)
+def deploy(package: str, deployer: str, path: str, name: str, trust: bool) -> None:
+    """Write the best of a package for a server, by an installed DEPLOYER, into the folder PATH."""
+    from navigator_core import api
+
+    deployers = api.plugins().deployers
+    if deployer not in deployers:
+        raise unknown("deployer", deployer, deployers)
+    click.echo(api.load(package, trust=trust).deploy(deployer, path, name=name))
+
+
+@commands.command()
+@click.option("--format", "form", type=click.Choice(["text", "json", "mermaid"]), default="text", show_default=True)
+@as_json
+def graph(form: str, json_wanted: bool) -> None:
+    """Print the conversions that installed plugins offer, with why some are unavailable here."""
+    from navigator_core import api, graph
+
+    built = api.graph()
+    if json_wanted or form == "json":
+        click.echo(_dumps(graph.to_dict(built)))
+    else:
+        click.echo(graph.to_mermaid(built) if form == "mermaid" else graph.to_text(built))
+
+
+@commands.command()
+@as_json
+def plugins(json_wanted: bool) -> None:
+    """List the installed plugins, what each brings, and why broken ones are set aside."""
+    from navigator_core import api
+    from navigator_core.cli import listing
+
+    found = api.plugins()
+    click.echo(_dumps(listing.to_dict(found)) if json_wanted else listing.to_text(found))
+
+
+@commands.command()
+@click.option("--workspace", metavar="FOLDER", help="Default: ./navigator_workspace.")
+@as_json
+def doctor(workspace: str | None, json_wanted: bool) -> None:
+    """Check this machine: devices, the workspace, workers, and what stands in the way of each runner and conversion.
+
+    Exit code 1 where something blocks every run.
+    """
+    from navigator_core import doctor
+
+    checks = doctor.examine(None if workspace is None else Path(workspace))
+    click.echo(_dumps(doctor.to_dict(checks)) if json_wanted else doctor.to_text(checks))
+    click.get_current_context().exit(1 if doctor.blocked(checks) else 0)

@@ -1,0 +1,5 @@
+"""``python -m navigator_core.cli`` is ``navigator``."""
+
+from navigator_core.cli import main
+
+main()

@@ -1,0 +1,28 @@
+"""What plugin authors test with: behaviour suites to inherit, and a framework in forty lines.
+
+Each suite is a class without a base; inherit it, say in attributes what is under test, and let pytest find yours::
+
+    from navigator_core import testing
+
+    class TestPlugin(testing.PluginContract):
+        module = "navigator_tinyrt.plugin"
+        forbidden = ("tinyrt", "numpy")
+
+Failures explain themselves; still, ``pytest.register_assert_rewrite("navigator_core.testing")`` in a conftest shows
+the values too. Nothing here imports pytest, and the core does not depend on it.
+"""
+
+from navigator_core.testing.conversion_contract import ConversionContract
+from navigator_core.testing.plugin_contract import PluginContract
+from navigator_core.testing.runner_contract import RunnerCase, RunnerContract
+from navigator_core.testing.tensors_contract import TensorsContract
+from navigator_core.testing.using import using
+
+__all__ = [
+    "ConversionContract",
+    "PluginContract",
+    "RunnerCase",
+    "RunnerContract",
+    "TensorsContract",
+    "using",
+]

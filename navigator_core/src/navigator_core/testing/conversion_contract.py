@@ -1,0 +1,162 @@
+"""What every exporter and converter keeps to: the artifact is where it belongs, and answers as the source does."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from contextlib import ExitStack
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from navigator_core import optimize, request, tensors
+from navigator_core.candidates import Candidate
+from navigator_core.declarations import Framework
+from navigator_core.plugins import Plugins
+from navigator_core.report import Report
+from navigator_core.results import Tolerance
+from navigator_core.testing.using import using
+
+
+class ConversionContract:
+    """Run for every exporter and converter, through the real engine: workers, reference, verification.
+
+    ``module`` is the plugin's; ``conversion`` the step under test, by its whole path from the source; ``source``
+    gives a small model, live or a file in ``folder``, and samples of it::
+
+        class TestConverter(testing.ConversionContract):
+            module = "navigator_tinyrt.plugin"
+            conversion = "onnx->tinyrt[fp32]"
+
+            def source(self, folder):
+                return write_small_onnx(folder / "model.onnx"), {"x": np.ones((2, 3), "float32")}
+
+    ``tolerance`` overrides the derived bar, ``options`` are those of `navigator.optimize`. The other installed plugins
+    take part. A conversion that is unavailable here fails with its reason and remedy: skip the class where that is
+    meant to be so.
+    """
+
+    module: str
+    conversion: str
+    batch_sizes: ClassVar[tuple[int, ...]] = (1, 3, 8)
+    tolerance: Tolerance | None = None
+    options: ClassVar[dict[str, Any]] = {}
+
+    _stack: ExitStack
+    _left_behind: list[str]
+    _changed: str | None
+    _plugins: Plugins
+    _report: Report
+
+    def source(self, folder: Path) -> tuple[Any, Any]:
+        """The model and its samples."""
+        raise NotImplementedError(f"{type(self).__name__}.source must return a model and samples")
+
+    @classmethod
+    def setup_class(cls) -> None:
+        """One run for all tests, in an empty working directory."""
+        cls._stack = ExitStack()
+        try:
+            cls._run(Path(cls._stack.enter_context(tempfile.TemporaryDirectory())))
+        except BaseException:
+            cls._stack.close()
+            raise
+
+    @classmethod
+    def teardown_class(cls) -> None:
+        """Leave nothing of the run."""
+        cls._stack.close()
+
+    @classmethod
+    def _run(cls, folder: Path) -> None:
+        for name in ("source", "cwd"):
+            (folder / name).mkdir()
+        model, samples = cls().source(folder / "source")
+        cls._plugins = cls._stack.enter_context(using(import_module(cls.module), installed=True))
+        asked = request.checked(
+            targets=[_target(cls.conversion)],
+            batch_sizes=cls.batch_sizes,
+            workspace=folder / "workspace",
+            tolerance=cls.tolerance,
+            options=cls.options,
+            device="cpu",
+            seconds=0.02,
+        )
+        before = _state(model, cls._plugins)
+        here = Path.cwd()
+        os.chdir(folder / "cwd")
+        try:
+            cls._report = optimize.optimize(model, samples, asked)
+        finally:
+            os.chdir(here)
+        after = _state(model, cls._plugins)
+        cls._changed = None if before == after else f"before: {before}; after: {after}"
+        cls._left_behind = sorted(path.name for path in (folder / "cwd").iterdir())
+
+    def test_the_artifact_lies_where_the_format_says(self) -> None:
+        self.candidates()
+        artifact = self._report.artifacts[self.conversion]
+        assert artifact.file.exists()
+        assert artifact.file.name == artifact.format.file
+        assert artifact.size > 0
+
+    def test_it_answers_as_the_source_in_a_process_of_its_own(self) -> None:
+        for candidate in self.candidates():
+            assert candidate.verdict is not None
+            checks = {name: candidate.verdict.checks.get(name) for name in (f"batch {n}" for n in self.batch_sizes)}
+            assert set(checks.values()) == {"ok"}, f"{candidate.name}: {checks}"
+
+    def test_it_answers_as_the_source_where_the_user_loads_it(self) -> None:
+        signature, reference = self._report.signature, self._report.reference
+        assert reference is not None
+        assert self._report.reference_folder is not None
+        given = reference.batches[0]
+        call = signature.bind(given.inputs(self._report.reference_folder))
+        expected = given.reference(self._report.reference_folder)
+        for candidate in self.candidates():
+            with candidate.load() as loaded:
+                outputs = signature.flatten(loaded(*call.args, **call.kwargs))
+            for name, array in expected.items():
+                found = tensors.to_numpy(outputs[name])
+                scale = float(np.abs(array).max(initial=0.0)) or 1.0
+                near = found.shape == array.shape and np.allclose(found, array, rtol=1e-2, atol=1e-2 * scale)
+                assert near, f"{candidate.name}: output {name!r} is\n{found}\ninstead of\n{array}"
+
+    def test_the_source_is_unchanged(self) -> None:
+        assert self._changed is None, self._changed
+
+    def test_nothing_is_left_in_the_working_directory(self) -> None:
+        assert self._left_behind == []
+
+    def candidates(self) -> list[Candidate]:
+        """What runs the artifact here; there must be some, and all of it must be right."""
+        mine = [c for c in self._report.candidates if c.name.partition(" @ ")[0] == self.conversion]
+        assert mine, f"there is no {self.conversion}, only {', '.join(c.name for c in self._report.candidates)}"
+        wrong = [
+            f"{c.name} is {c.status}: {c.reason}; {c.remedy}" for c in mine if c.status not in ("ok", "unavailable")
+        ]
+        assert not wrong, "\n".join(wrong)
+        right = [c for c in mine if c.status == "ok"]
+        assert right, "\n".join(f"{c.name} is unavailable: {c.reason}; {c.remedy}" for c in mine)
+        return right
+
+
+def _target(conversion: str) -> str:
+    return conversion.rpartition("->")[2].partition("[")[0]
+
+
+def _state(model: Any, plugins: Plugins) -> Any:
+    """All of a model that must not change: a file's folder, or a live model's fingerprint and what is said of it."""
+    if isinstance(model, str | os.PathLike):
+        files = sorted(path for path in Path(model).parent.rglob("*") if path.is_file())
+        return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    name, _ = plugins.identify(model)
+    declared = plugins.formats.get(name or "")
+    if not isinstance(declared, Framework):
+        return None
+    module = declared.source.resolve()
+    say = getattr(module, "state", None)
+    return module.fingerprint(model), say(model) if say else None

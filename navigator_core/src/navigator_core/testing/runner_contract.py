@@ -1,0 +1,194 @@
+"""What every runner keeps to: tensors go by name, outputs stay as they were, closing twice is once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from attrs import frozen
+
+from navigator_core import tensors
+from navigator_core.declarations import Context, LoadedModel, Runner
+from navigator_core.plugins import discover
+
+Arrays = Mapping[str, np.ndarray]
+
+
+@frozen
+class RunnerCase:
+    """What a runner is tried with: a live model or a path, its context, and calls as (inputs, expected outputs)."""
+
+    model: Any
+    context: Context
+    calls: Sequence[tuple[Arrays, Arrays]]
+
+
+class RunnerContract:
+    """Run for every runner. ``module`` is the plugin's, ``runner`` the name it declares, ``case`` a small model for it.
+
+    Give at least two calls, of different batch sizes where the model has a batch axis::
+
+        class TestRuntime(testing.RunnerContract):
+            module = "navigator_tinyrt.plugin"
+            runner = "tinyrt-runtime"
+
+            def case(self, folder):
+                write_tiny_model(folder / "model.tiny")     # y = 2 x
+                signature = Signature((TensorSpec("x", "float32", (Dim("batch"), 3)),),
+                                      (TensorSpec("y", "float32", (Dim("batch"), 3)),))
+                batches = [np.random.default_rng(n).random((n, 3), "float32") for n in (1, 3, 8)]
+                calls = [({"x": x}, {"y": 2 * x}) for x in batches]
+                return testing.RunnerCase(folder / "model.tiny", Context(signature=signature), calls)
+    """
+
+    module: str
+    runner: str
+    options: Any = None
+    """None: the runner's defaults."""
+    rtol: float = 1e-5
+    atol: float = 1e-6
+
+    def case(self, folder: Path) -> RunnerCase:
+        """The model, made anew for each test in an empty folder."""
+        raise NotImplementedError(f"{type(self).__name__}.case must return a RunnerCase")
+
+    def test_outputs_are_those_expected_under_the_signatures_names(self, tmp_path: Path) -> None:
+        case = self.case(tmp_path)
+        with self.loaded(case) as run:
+            for inputs, expected in case.calls:
+                self._close(run(inputs), expected, f"called with {_shapes(inputs)}")
+
+    def test_output_types_are_the_signatures(self, tmp_path: Path) -> None:
+        case = self.case(tmp_path)
+        with self.loaded(case) as run:
+            outputs = run.raw(case.calls[0][0])
+            found = {spec.name: tensors.dtype_of(outputs[spec.name]) for spec in case.context.signature.outputs}
+        assert found == {spec.name: spec.dtype for spec in case.context.signature.outputs}
+
+    def test_inputs_go_by_name_whatever_their_order(self, tmp_path: Path) -> None:
+        case = self.case(tmp_path)
+        inputs, expected = case.calls[0]
+        with self.loaded(case) as run:
+            self._close(
+                run({name: inputs[name] for name in reversed(list(inputs))}),
+                expected,
+                "called with the inputs in another order",
+            )
+
+    def test_a_repeated_call_gives_the_same_answer_whatever_came_between(self, tmp_path: Path) -> None:
+        case = self.case(tmp_path)
+        with self.loaded(case) as run:
+            for inputs, expected in (*case.calls, *reversed(case.calls)):
+                self._close(run(inputs), expected, f"called again with {_shapes(inputs)}")
+
+    def test_outputs_of_an_earlier_call_are_not_overwritten(self, tmp_path: Path) -> None:
+        case = self.case(tmp_path)
+        with self.loaded(case) as run:
+            inputs, expected = case.calls[0]
+            early = run.raw(inputs)
+            for others, _ in case.calls[1:]:
+                run.raw(others)
+            late = run({name: np.zeros_like(array) for name, array in inputs.items()})
+            self._close(_numpy(early), expected, "after later calls")
+        told_apart = any(not np.array_equal(late[name], array) for name, array in expected.items())
+        assert told_apart, "the first call answers as one with zeros does: this case could not tell; choose another"
+
+    def test_inputs_are_left_as_they_were(self, tmp_path: Path) -> None:
+        case = self.case(tmp_path)
+        inputs, _ = case.calls[0]
+        kept = {name: array.copy() for name, array in inputs.items()}
+        with self.loaded(case) as run:
+            given = run.bring_in(inputs)
+            run.call(given)
+            changed = [
+                name for name, tensor in given.items() if not np.array_equal(tensors.to_numpy(tensor), kept[name])
+            ]
+        assert changed == [], f"the call changed its inputs {changed}"
+
+    def test_a_missing_input_is_named(self, tmp_path: Path) -> None:
+        case = self.case(tmp_path)
+        inputs, _ = case.calls[0]
+        missing = next(iter(inputs))
+        with self.loaded(case) as run:
+            try:
+                run({name: array for name, array in inputs.items() if name != missing})
+            except Exception as error:
+                assert missing in str(error), f"the error does not name {missing!r}: {type(error).__name__}: {error}"
+            else:
+                raise AssertionError(f"the call was made without {missing!r}")
+
+    def test_two_models_loaded_side_by_side_do_not_disturb_each_other(self, tmp_path: Path) -> None:
+        case = self.case(tmp_path)
+        inputs, expected = case.calls[0]
+        with self.loaded(case) as one:
+            with self.loaded(case) as other:
+                self._close(other(inputs), expected, "called beside another one")
+            self._close(one(inputs), expected, "called after another one was closed")
+
+    def test_closing_twice_is_closing_once(self, tmp_path: Path) -> None:
+        case = self.case(tmp_path)
+        with self.loaded(case) as run:
+            run(case.calls[0][0])
+            run.model.close()
+            run.model.close()
+
+    @contextmanager
+    def loaded(self, case: RunnerCase) -> Iterator[_Run]:
+        """The case's model loaded by the runner, closed at the end."""
+        found = discover(extra=[("it", import_module(self.module))], entry_points=False)
+        tensors.register(found.tensors.values())
+        declared = found.runners[self.runner]
+        options = declared.options() if self.options is None and declared.options is not None else self.options
+        model = declared.implementation.resolve()(case.model, options, case.context)
+        assert isinstance(model, LoadedModel), f"{self.runner} must return a LoadedModel, not a {type(model).__name__}"
+        try:
+            yield _Run(model, declared, case.context)
+        finally:
+            model.close()
+
+    def _close(self, found: Arrays, expected: Arrays, when: str) -> None:
+        assert set(found) == set(expected), f"{when}, outputs are {sorted(found)} instead of {sorted(expected)}"
+        for name, array in expected.items():
+            what = f"{when}, output {name!r}"
+            assert found[name].shape == array.shape, f"{what} has shape {found[name].shape} instead of {array.shape}"
+            near = np.allclose(found[name], array, rtol=self.rtol, atol=self.atol, equal_nan=True)
+            assert near, f"{what} is\n{found[name]}\ninstead of\n{array}"
+
+
+@frozen
+class _Run:
+    """A loaded model, called with numpy arrays."""
+
+    model: LoadedModel
+    runner: Runner
+    context: Context
+
+    def bring_in(self, inputs: Arrays) -> dict[str, Any]:
+        """The inputs as tensors of the runner's kind, on its device."""
+        dtypes = {spec.name: spec.dtype for spec in self.context.signature.inputs}
+        return tensors.convert(inputs, self.runner.tensors, self.context.device, dtypes)
+
+    def call(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Call it and wait for its work to be done."""
+        outputs = self.model.call(given)
+        self.model.synchronize()
+        return outputs
+
+    def raw(self, inputs: Arrays) -> Mapping[str, Any]:
+        """The outputs as the runner gives them."""
+        return self.call(self.bring_in(inputs))
+
+    def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        return _numpy(self.raw(inputs))
+
+
+def _numpy(outputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    return {name: tensors.to_numpy(value) for name, value in outputs.items()}
+
+
+def _shapes(inputs: Arrays) -> str:
+    return ", ".join(f"{name} {array.shape}" for name, array in inputs.items())
