@@ -17,9 +17,11 @@ def hypotheses(
 ) -> Iterator[dict[str, int | None]]:
     """Guesses which axis of each input is the batch, the likeliest first; each has the batch in one input at least.
 
-    Axes whose sizes go together over the samples belong together. More inputs, then earlier axes, are likelier.
-    The user's word (``batching``; None: there is no batch) and the axes that a file declares dynamic (``allowed``)
-    bound the guesses. After the whole groups come those with one input left out: a table whose first axis happens to have the batch's size.
+    Axes whose sizes go together over the samples belong together. Where it is the first axis of more inputs than it
+    is a later axis of others, that is likelier (in ``x + bias`` the features are first in one, and later in the
+    other); then more inputs, then earlier axes are. The user's word (``batching``; None:
+    there is no batch) and the axes that a file declares dynamic (``allowed``) bound the guesses. After the whole groups
+    come those with one input left out: a table whose first axis happens to have the batch's size.
     """
     if batching is None:
         return
@@ -33,7 +35,7 @@ def hypotheses(
                 groups.setdefault(tuple(shape[axis] for shape in all_shapes), {}).setdefault(name, axis)
     fixed = {name for name, axis in said.items() if axis is not None}
     whole = [group for group in groups.values() if fixed <= set(group)]
-    whole.sort(key=lambda group: (-len(group), sum(group.values())))
+    whole.sort(key=lambda group: (sum(1 if axis else -1 for axis in group.values()), -len(group), sum(group.values())))
     partial = [
         {name: axis for name, axis in group.items() if name != left_out}
         for group in whole
@@ -86,6 +88,12 @@ def output_specs(
     }
     specs = []
     for name, all_shapes in shapes.items():
+        other = next((number for number, shape in enumerate(all_shapes) if len(shape) != len(all_shapes[0])), None)
+        if other is not None:
+            raise RequestError(
+                f"output {name!r} has {len(all_shapes[0])} axes for sample 0 and {len(all_shapes[other])} for sample "
+                f"{other}; the number of axes must not depend on the input (a squeeze without an axis?)"
+            )
         shape: list[int | Dim] = []
         for axis in range(len(all_shapes[0])):
             sizes = tuple(s[axis] for s in all_shapes)

@@ -9,13 +9,13 @@ from typing import Any
 import attrs
 from attrs import frozen
 
-from navigator_core import gates, serde, session
+from navigator_core import gates, selection, serde, session
 from navigator_core.candidates import Candidate, Home, Recipe
 from navigator_core.conversion import Conversion, Converted
 from navigator_core.declarations import Format, Ref
 from navigator_core.evaluation import Evaluated, Evaluation
-from navigator_core.events import CandidateFinished, Measured, StepStatus
-from navigator_core.execution import Done, Failed, Job
+from navigator_core.events import CandidateFinished, Measured, StepStarted, StepStatus
+from navigator_core.execution import DEFAULT_TIMEOUT, Done, Failed, Job
 from navigator_core.loading import Source
 from navigator_core.planning import Branch, Plan, Step
 from navigator_core.references import Machine, Understood, machine_key, runner_use
@@ -54,6 +54,7 @@ def convert(plan: Plan, subject: Subject, reference: Understood, machine: Machin
         before = made.get(step.parent) if step.parent else None
         if isinstance(before, Failed):
             made[step.name] = before
+            active.passed_over(step.name, "convert", before)
             continue
         made[step.name] = _convert(step, before, subject, reference, machine, active)
     return made
@@ -90,7 +91,9 @@ def _convert(
     )
     stage = "export" if before is None and subject.source.framework else "convert"
     here = subject.here and before is None
-    outcome, folder = active.perform(step.name, "export" if stage == "export" else "convert", job, key, here=here)
+    outcome, folder = active.perform(
+        step.name, "export" if stage == "export" else "convert", job, key, here=here, timeout=_share(active)
+    )
     if isinstance(outcome, Failed):
         return attrs.evolve(outcome, reason=f"{step.name}: {outcome.reason}")
     return Artifact(
@@ -145,7 +148,8 @@ def _evaluate(
         return attrs.evolve(blank, reason=branch.unavailable.reason, remedy=branch.unavailable.remedy)
     artifact = artifacts[branch.step] if branch.step else None
     if isinstance(artifact, Failed):
-        status: Status = "skipped" if "skipped" in artifact.reason else "failed"
+        active.passed_over(branch.name, "verify", artifact)
+        status: Status = "skipped" if artifact.skipped else "failed"
         return attrs.evolve(blank, status=status, reason=artifact.reason, remedy=_remedy(artifact), log=artifact.log)
     use = runner_use(branch.runner, request.options, subject.samples.kind, branch.choice)
     is_reference = branch.step is None and branch.runner.name == subject.identified.runner.name
@@ -166,6 +170,7 @@ def _evaluate(
             verify=None if request.verify is None else gates.stored(active.run.folder),
             profilers=machine.profilers(),
             seconds=request.seconds,
+            calls=selection.calls_needed(request.objective),
             sweep=request.batch_sizes is None,
             check=request.check,
         ),
@@ -174,6 +179,8 @@ def _evaluate(
     )
 
     def heard(message: dict[str, Any]) -> None:
+        if message.get("stage") == "profile":
+            active.tell(StepStarted, step=branch.name, stage="profile")
         if "measured" in message:
             active.tell(Measured, candidate=branch.name, measurement=serde.from_data(message["measured"], Measurement))
 
@@ -183,7 +190,8 @@ def _evaluate(
     versions = {**machine.versions(machine.plugins.runners[branch.runner.name]), **machine_key(machine)}
     key = session.key_of(job, active.workspace.path, versions)
     here = subject.here and artifact is None
-    outcome, _ = active.perform(branch.name, "verify", job, key, here=here, heard=heard, judge=judge)
+    timeout = _share(active)
+    outcome, _ = active.perform(branch.name, "verify", job, key, here=here, heard=heard, judge=judge, timeout=timeout)
     if isinstance(outcome, Done) and outcome.cached:
         for measurement in outcome.value.measurements:
             active.tell(Measured, candidate=branch.name, measurement=measurement)
@@ -208,9 +216,14 @@ def _evaluate(
     return _judged(whole, outcome)
 
 
+def _share(active: Session) -> float | None:
+    """Half of what is left of a budget, so that a step that hangs leaves the others the rest."""
+    return None if active.budget is None else min(DEFAULT_TIMEOUT, max(1.0, active.left / 2))
+
+
 def _judged(candidate: Candidate, outcome: Done[Evaluated] | Failed) -> Candidate:
     if isinstance(outcome, Failed):
-        status: Status = "skipped" if outcome.reason.startswith("skipped") else "failed"
+        status: Status = "skipped" if outcome.skipped else "failed"
         return attrs.evolve(
             candidate, status=status, reason=outcome.reason, remedy=_remedy(outcome), log=outcome.log, recipe=None
         )
@@ -234,7 +247,7 @@ def _judged(candidate: Candidate, outcome: Done[Evaluated] | Failed) -> Candidat
 
 def _remedy(failed: Failed) -> str | None:
     if failed.log is None:
-        return "give it more time with budget=" if failed.reason.startswith("skipped") else None
+        return "give it more time with budget=" if failed.skipped else None
     return f"read {failed.log}, or repeat the step alone: python {failed.log.with_name('reproduce.py')}"
 
 

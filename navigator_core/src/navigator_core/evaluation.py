@@ -41,7 +41,7 @@ class Evaluation:
     """What the worker is told. ``source`` is the live model or the artifact's file.
 
     ``is_reference`` marks the source's own runner. ``seconds`` is the time share of each batch size, ``sweep`` says
-    that the sizes end where throughput does.
+    that the sizes end where throughput does. ``calls`` are the least that the quantities asked for need.
     """
 
     source: Source
@@ -57,6 +57,7 @@ class Evaluation:
     verify: Path | None = None
     profilers: tuple[ProfilerUse, ...] = ()
     seconds: float = 1.0
+    calls: int = 6
     sweep: bool = True
     check: bool = True
 
@@ -203,7 +204,7 @@ def _profile(
             run.model.synchronize()
 
         with PeakMemory(baseline) as memory:
-            timing = profiling.time_calls(call, seconds=evaluation.seconds, measure=clock)
+            timing = profiling.time_calls(call, seconds=evaluation.seconds, min_calls=evaluation.calls, measure=clock)
         transfer = profiling.measure_transfer(partial(run.bring_in, inputs[0]), partial(loading.take_out, last[0]))
         others = {name: profiling.quantity(call, measure) for name, measure in profilers.items()}
         measurement = profiling.measurement(size, timing, transfer, {"host": memory.peak}, others)

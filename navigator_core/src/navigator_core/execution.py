@@ -56,13 +56,14 @@ class Done(Generic[T]):
 class Failed:
     """A step that did not end well: one sentence why, seconds, and what it printed last.
 
-    ``raised`` is the user's own exception where their model raised.
+    ``raised`` is the user's own exception where their model raised. ``skipped``: there was no time left to start it.
     """
 
     reason: str
     duration: float
     log: Path | None = None
     raised: BaseException | None = field(default=None, eq=False, repr=False)
+    skipped: bool = False
 
 
 Outcome = Done[T] | Failed

@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
 import numpy as np
 from attrs import field, frozen
 
-from navigator_core import tensors
+from navigator_core import shipping, tensors
 from navigator_core.loading import Running, like_the_source
 from navigator_core.signature import Signature
 
@@ -33,7 +32,7 @@ class Metric:
 def store(verify: Any, folder: Path) -> Path:
     """Write the gate where a worker finds it. Raises what pickle raises for one that cannot leave this process."""
     path = stored(folder)
-    path.write_bytes(cloudpickle.dumps(verify))
+    path.write_bytes(shipping.dumps(verify))
     return path
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Mapping
+from copy import copy
 from pathlib import Path
 from typing import Any, Self
 
@@ -79,10 +80,13 @@ class Running:
         return tensors.convert(inputs, self.kind, self.device, self.dtypes)
 
     def __call__(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Arrays in, numpy arrays out; everything is done when it returns."""
-        outputs = self.model.call(self.bring_in(inputs))
+        """Arrays in, numpy arrays out; everything is done when it returns.
+
+        Both are copies: a model may change its inputs in place, and may return the same buffers every time.
+        """
+        outputs = self.model.call(self.bring_in({name: copy(value) for name, value in inputs.items()}))
         self.model.synchronize()
-        return take_out(outputs)
+        return {name: copy(array) for name, array in take_out(outputs).items()}
 
     def __enter__(self) -> Self:
         return self

@@ -47,18 +47,20 @@ def choices(options: Options, keys: Iterable[str], cls: type | None, default: An
             raise RequestError(f"options[{key!r}]: {key.lstrip('@')} has no options")
         yield Choice(default if cls is None else _build(cls, {}, ""))
         return
-    base = _build(cls, {}, "") if default is None else default
     fields = {field.alias or field.name: field for field in attrs.fields(cls)}
     for name, (key, _) in said.items():
         if name not in fields:
             raise unknown(f"field in options[{key!r}]", name, fields)
-    lists = {n: list(v) for n, (_, v) in said.items() if isinstance(v, list) and not _takes_list(fields[n])}
+    lists = {n: _distinct(v) for n, (_, v) in said.items() if isinstance(v, list) and not _takes_list(fields[n])}
+    for name, values in lists.items():
+        if not values:
+            raise RequestError(f"options[{said[name][0]!r}]: the list for {name!r} is empty, which would build nothing")
     for combination in itertools.product(*lists.values()):
         varied = dict(zip(lists, combination, strict=True))
-        values = {**{name: value for name, (_, value) in said.items()}, **varied}
+        values = {**_fields(default), **{name: value for name, (_, value) in said.items()}, **varied}
         where = ", ".join(sorted({key for key, _ in said.values()}))
         yield Choice(
-            _build(cls, {**_fields(base), **values}, where),
+            _build(cls, values, where),
             ",".join(f"{name}={value}" for name, value in varied.items()),
         )
 
@@ -67,7 +69,13 @@ def _takes_list(field: Any) -> bool:
     return any(word in str(field.type).lower() for word in ("list", "tuple", "sequence"))
 
 
+def _distinct(values: list[Any]) -> list[Any]:
+    return [value for number, value in enumerate(values) if value not in values[:number]]
+
+
 def _fields(value: Any) -> dict[str, Any]:
+    if value is None:
+        return {}
     return {field.alias or field.name: getattr(value, field.name) for field in attrs.fields(type(value)) if field.init}
 
 

@@ -13,11 +13,13 @@ import numpy as np
 from attrs import define, evolve, field
 
 from navigator_core import arrays, availability, plugins, report, signing, structure
+from navigator_core import optimize as engine
 from navigator_core.archive import Archive, listing, write
 from navigator_core.candidates import Candidate, Home, LoadedCandidate
-from navigator_core.declarations import Framework
+from navigator_core.declarations import Format, Framework
 from navigator_core.errors import BranchError, NothingCorrectError, PackageError, RequestError
 from navigator_core.report import Report
+from navigator_core.request import Request, checked
 from navigator_core.session import RESULT
 from navigator_core.signature import Call, Signature
 from navigator_core.survey import CPU, kind
@@ -81,6 +83,43 @@ class Package:
         home = Home(self.signature, model, prepare)
         attached = [evolve(c, home=home) if c.recipe and c.recipe.live else c for c in self.report.candidates]
         self.report = evolve(self.report, candidates=tuple(attached))
+
+    def optimize(self, **asked: Any) -> Report:
+        """Optimize again, on this machine, from a portable format inside; keyword arguments as of `navigator.optimize`.
+
+        The source is then the stored artifact, whose outputs were verified when the package was made. The result has
+        the original's calling convention. Raises PackageError where no stored format can be a source here.
+        """
+        return self._again(checked(**asked))
+
+    def profile(self, **asked: Any) -> Report:
+        """Measure the stored portable format on this machine; keyword arguments as of `navigator.profile`."""
+        return self._again(checked(**asked, check=False))
+
+    def _again(self, request: Request) -> Report:
+        source = self._portable_source()
+        assert source.path is not None
+        made = engine.optimize(source.path, self._arrays("samples"), request)
+        signature = made.signature.with_structure_of(self.signature)
+        home = Home(signature, keep=self._folder)
+        candidates = tuple(evolve(c, home=home) if c.recipe is not None else c for c in made.candidates)
+        return evolve(made, candidates=candidates, signature=signature)
+
+    def _portable_source(self) -> Candidate:
+        """The stored artifact to start from: portable, its format able to be a source, its names the signature's own."""
+        formats = plugins.installed().formats
+        for candidate in self.report.candidates:
+            if candidate.path is None or candidate.recipe is None or candidate.status != "ok":
+                continue
+            declared = formats.get(candidate.recipe.format)
+            can_be = isinstance(declared, Format) and declared.portable and declared.signature is not None
+            plain = not candidate.recipe.names.inputs and not candidate.recipe.names.outputs
+            if can_be and plain and candidate.home is not None and candidate.home.locked is None:
+                return candidate
+        raise PackageError(
+            f"{self.path} holds no format that can be a source here; install the plugin of one that it holds, or "
+            "optimize the model itself again"
+        )
 
     def deploy(self, deployer: str, path: str | Path, **keywords: Any) -> Path:
         """Write the best for a server; see `Report.deploy`."""

@@ -169,14 +169,24 @@ def _obstacle(conversion: Conversion, device: str, survey: Survey) -> Unavailabl
     requirements = (*conversion.declaration.requirements, *variant)
     devices = conversion.declaration.devices
     here = CPU in devices or not devices  # what runs on the CPU converts for every device
-    return conversion.unavailable or (None if here else _misplaced(devices, device)) or probed(requirements, survey)
+    return (
+        conversion.unavailable
+        or (None if here else _misplaced(devices, device, survey))
+        or probed(requirements, survey)
+    )
 
 
-def _misplaced(devices: tuple[str, ...], device: str) -> Unavailable | None:
+def _misplaced(devices: tuple[str, ...], device: str, survey: Survey) -> Unavailable | None:
     """What is for other devices than the run's."""
     if not devices or kind(device) in devices:
         return None
-    return Unavailable(f"runs on {' or '.join(devices)}, and this run is for {device}", f"device={devices[0]!r}")
+    wanted = " or ".join(devices)
+    here = [found.name for found in survey.devices if kind(found.name) in devices]
+    if not here:
+        return Unavailable(
+            f"needs a {wanted} device, and none was found here", f"run it where there is a {wanted} device"
+        )
+    return Unavailable(f"runs on {wanted}, and this run is for {device}", f"device={here[0]!r}")
 
 
 def probed(requirements: Iterable[Requirement | Probe], survey: Survey) -> Unavailable | None:
@@ -190,7 +200,11 @@ def _probed(branch: Branch, survey: Survey) -> Branch:
     if branch.runner is None:
         return branch
     requirements = branch.runner.requirements
-    obstacle = _misplaced(branch.runner.devices, branch.device) or missing(requirements) or probed(requirements, survey)
+    obstacle = (
+        _misplaced(branch.runner.devices, branch.device, survey)
+        or missing(requirements)
+        or probed(requirements, survey)
+    )
     return attrs.evolve(branch, unavailable=obstacle)
 
 
@@ -234,9 +248,11 @@ def questions_of(plugins: Plugins, graph: Graph, device_kinds: Mapping[str, int]
     kinds = set(device_kinds)
     found: dict[str, Probe] = {}
     declared = [*(c.declaration for c in graph.conversions), *plugins.runners.values(), *plugins.profilers.values()]
-    for one in declared:
-        if kinds & set(one.devices or kinds) and missing(one.requirements) is None:
-            found.update({str(probe.check): probe for probe in probes(one.requirements)})
+    for one in (one for one in declared if kinds & set(one.devices or kinds)):
+        for variant in getattr(one, "variants", None) or (None,):
+            requirements = (*one.requirements, *(variant.requirements if variant else ()))
+            if missing(requirements) is None:
+                found.update({str(probe.check): probe for probe in probes(requirements)})
     return tuple(found[name] for name in sorted(found))
 
 

@@ -18,6 +18,9 @@ Clock = Callable[[], float]
 Measure = Callable[[Callable[[], object]], float]
 """A profiler at work: calls once and returns the quantity, for latency the seconds."""
 
+FEWEST = 6
+"""Calls without which nothing bounds a median."""
+
 _EARLIEST_STOP = 50
 """Calls before which a narrow interval ends nothing: the first few agree by luck too often."""
 
@@ -40,6 +43,7 @@ def time_calls(
     target: float = 0.02,
     seconds: float = 1.0,
     min_calls: int = 6,
+    longest: float = 30.0,
     max_calls: int = 100_000,
     warmup_seconds: float | None = None,
     clock: Clock = time.perf_counter,
@@ -50,15 +54,17 @@ def time_calls(
     ``call(i)`` does all of its work before it returns: it waits for the device, and takes its input by ``i``.
     Warm-up calls come first, count in ``i``, and go on until the times show no trend, for at most
     ``warmup_seconds`` (default: half of ``seconds``) after the first, which may compile for as long as it likes.
-    At least ``min_calls`` are timed however long they take (6 are the least that bound a median), at most
-    ``max_calls``. Python's garbage collection runs between the calls, not in them. Noise raises nothing.
+    At least ``min_calls`` are timed, unless that takes more than ``longest`` seconds, and 6 (the least that bound a
+    median) in any case; at most ``max_calls``. Python's garbage collection runs between the calls, not in them. Noise raises nothing.
     """
     measure = measure or partial(_by_clock, clock)
     with _collecting_outside() as collect:
         warm = _warm_up(call, seconds / 2 if warmup_seconds is None else warmup_seconds, clock, measure)
         samples: list[float] = []
         began, next_look, sure = clock(), _EARLIEST_STOP, 0
-        while len(samples) < min_calls or (len(samples) < max_calls and clock() - began < seconds):
+        while _more(len(samples), min_calls, clock() - began, longest) or (
+            len(samples) < max_calls and clock() - began < seconds
+        ):
             samples.append(measure(partial(call, len(warm) + len(samples))))
             collect()
             if len(samples) >= max(next_look, min_calls):
@@ -125,6 +131,10 @@ def saturated(throughputs: Sequence[tuple[int, Estimate]], growth: float = 0.05,
         without = 0 if found.value >= best * (1 + growth) else without + 1
         best = max(best, found.value)
     return without >= patience
+
+
+def _more(calls: int, min_calls: int, spent: float, longest: float) -> bool:
+    return calls < FEWEST or (calls < min_calls and spent < longest)
 
 
 def _by_clock(clock: Clock, call: Callable[[], object]) -> float:

@@ -8,8 +8,7 @@ import sys
 from navigator_core.events import CandidateFinished, Event, RunFinished, RunStarted, StepFinished, StepStarted
 
 STAGES = {
-    "inspect": "looking at",
-    "reference": "running",
+    "prepare": "preparing:",
     "export": "exporting",
     "convert": "converting",
     "verify": "checking and measuring",
@@ -51,7 +50,7 @@ class Display:
             self._progress.update(self._task, description=f"{STAGES[event.stage]} {event.step}")
         elif isinstance(event, RunStarted):
             self._progress.update(self._task, total=event.steps, completed=0)
-        elif isinstance(event, StepFinished) and event.stage in ("export", "convert", "verify"):
+        elif isinstance(event, StepFinished) and event.stage != "prepare":
             self._progress.advance(self._task)
         elif isinstance(event, CandidateFinished) and event.candidate.status in ("incorrect", "failed"):
             self._progress.console.print(f"[yellow]{event.candidate.status}[/] {event.candidate.name}", highlight=False)

@@ -24,9 +24,10 @@ from navigator_core.errors import RequestError
 from navigator_core.evaluation import ProfilerUse
 from navigator_core.execution import Done, Job
 from navigator_core.graph import Graph
+from navigator_core.inspection import Inspection
 from navigator_core.loading import RunnerUse
 from navigator_core.plugins import Plugins
-from navigator_core.reference import Inspection, Reference
+from navigator_core.reference import Reference
 from navigator_core.request import Request, check_precisions
 from navigator_core.session import Session
 from navigator_core.subjects import Subject, required
@@ -114,7 +115,7 @@ def survey_machine(subject: Subject, request: Request, plugins: Plugins, active:
 
 def ask_machine(questions: Questions, active: Session) -> Survey:
     """Ask in a worker; if that one does not survive a question, ask each by itself."""
-    outcome, _ = active.perform("look at the machine", "inspect", _question(questions), None)
+    outcome, _ = active.perform("look at the machine", "prepare", _question(questions), None)
     if isinstance(outcome, Done):
         return outcome.value
     single = [
@@ -123,7 +124,7 @@ def ask_machine(questions: Questions, active: Session) -> Survey:
     ]
     answers = []
     for one in single:
-        outcome, _ = active.perform("look at the machine", "inspect", _question(one), None)
+        outcome, _ = active.perform("look at the machine", "prepare", _question(one), None)
         if isinstance(outcome, Done):
             answers.append(outcome.value)
         else:
@@ -174,7 +175,7 @@ def understand(subject: Subject, machine: Machine, request: Request, active: Ses
         preload=machine.preload(runner),
     )
     key = session.key_of(job, active.workspace.path, {**machine.versions(runner), **machine_key(machine)})
-    outcome, folder = active.perform("the source", "reference", job, key, here=subject.here)
+    outcome, folder = active.perform("the source", "prepare", job, key, here=subject.here)
     value: Reference = required(outcome)
     request.tolerances(value.noise)
     return Understood(value=value, folder=folder)

@@ -132,14 +132,18 @@ def duration(estimate: Estimate) -> str:
     unit, factor = next(
         ((u, f) for u, f in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)) if estimate.value * f >= 1), ("µs", 1e6)
     )
-    half = (estimate.high - estimate.low) / 2 / estimate.value * 100 if estimate.value else 0.0
-    return f"{estimate.value * factor:.3g} {unit} ±{half:.1f} %"
+    return f"{estimate.value * factor:.3g} {unit} {_spread(estimate)}"
 
 
 def rate(estimate: Estimate) -> str:
     """Samples per second with its interval."""
+    return f"{estimate.value:,.4g}/s {_spread(estimate)}"
+
+
+def _spread(estimate: Estimate) -> str:
+    """Half the interval, relative to the value."""
     half = (estimate.high - estimate.low) / 2 / estimate.value * 100 if estimate.value else 0.0
-    return f"{estimate.value:,.4g}/s ±{half:.1f} %"
+    return f"±{half:.1f} %" if half <= 100 else "±>100 %"
 
 
 def size(number: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -58,12 +59,8 @@ class Request:
         """Open the workspace and a new run in it. Raises WorkspaceError."""
         workspace = Workspace.open(self.workspace)
         shown = progress.display()
-        observers: list[Callable[[Event], None]] = [
-            *plugins.observers(),
-            *([self.observe] if self.observe else []),
-            *shown,
-        ]
-        session = Session(workspace, workspace.new_run(), Workers(), observers, self.budget)
+        observers = [*plugins.observers(), *([self.observe] if self.observe else [])]
+        session = Session(workspace, workspace.new_run(), Workers(), observers, list(shown), self.budget)
         session.at_end += [display.close for display in shown]
         session.notes += [str(broken) for broken in plugins.broken]
         return session
@@ -105,14 +102,16 @@ def checked(**asked: Any) -> Request:
     if verify is not None and not isinstance(verify, Metric) and not callable(verify):
         raise RequestError(f"verify must be callable(references, candidates) -> bool or a nav.Metric, not {verify!r}")
     budget = asked.get("budget")
-    if budget is not None and not budget > 0:
+    if budget is not None and (isinstance(budget, bool) or not isinstance(budget, int | float) or not budget > 0):
         raise RequestError(f"budget must be a positive number of seconds, not {budget!r}")
     observe = asked.get("observe")
     if observe is not None and not callable(observe):
         raise RequestError(f"observe must be callable(event), not {observe!r}")
     workspace = asked.get("workspace")
+    if workspace is not None and not isinstance(workspace, str | os.PathLike):
+        raise RequestError(f"workspace must be the path of a folder, not {workspace!r}")
     return Request(
-        format=asked.get("format"),
+        format=None if asked.get("format") is None else _text(asked["format"], "format"),
         targets=_names_or_none(asked.get("targets"), "targets", str),
         runners=_names_or_none(asked.get("runners"), "runners", str),
         device=_text(asked.get("device", "auto"), "device"),

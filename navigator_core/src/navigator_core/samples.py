@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,8 +66,8 @@ def gather(
 ) -> Samples:
     """Bind each sample to the model's parameters and copy its tensors.
 
-    ``rest`` says whether the model takes any keyword, ``ranges`` which values made-up inputs take. Raises RequestError for samples that do not fit the parameters,
-    disagree with each other or hold NaN.
+    ``rest`` says whether the model takes any keyword, ``ranges`` which values made-up inputs take. Raises RequestError
+    for samples that do not fit the parameters, disagree with each other or hold NaN.
     """
     notes: tuple[str, ...] = ()
     made_up = any(_has_specs(call) for call in calls)
@@ -79,7 +79,7 @@ def gather(
     names = _names(described[0][1], input_names)
     bound = tuple(evolve(p, node=trees.rename(p.node, names)) if p.node else p for p in described[0][0])
     _agree([parameters for parameters, _ in described], [found for _, found in described])
-    leaves = [{names[path]: value for path, value in found.items()} for _, found in described]
+    leaves = [{name: found[path] for path, name in names.items()} for _, found in described]
     arrays = tuple({name: _array(value, name, n) for name, value in found.items()} for n, found in enumerate(leaves))
     kinds = [kind.name for kind in map(tensors.kind_of, leaves[0].values()) if kind]
     dtypes = {name: tensors.dtype_of(value) for name, value in leaves[0].items()}
@@ -107,9 +107,9 @@ def read(samples: Any) -> tuple[list[Call], tuple[str, ...]]:
         calls.append(call)
         size += _size(call)
         if len(calls) == MOST_SAMPLES or size >= MOST_BYTES:
-            left = len(samples) - len(calls) if isinstance(samples, Sized) else None
+            whole = _length(samples) == len(calls)
             note = f"{len(calls)} samples were read ({size / 2**20:.0f} MiB), the rest left unread"
-            return calls, () if left == 0 else (note,)
+            return calls, () if whole else (note,)
     if not calls:
         raise RequestError("samples is empty; give at least one sample, such as one batch of real inputs")
     return calls, ()
@@ -127,11 +127,19 @@ def _one(value: Any, *, in_iterable: bool) -> Call | None:
     return None
 
 
+def _length(samples: Any) -> int | None:
+    try:
+        return len(samples)
+    except Exception:  # a generator has none, and a loader of a stream raises
+        return None
+
+
 def _size(value: Any) -> int:
     if isinstance(value, Call):
         return sum(map(_size, (*value.args, *value.kwargs.values())))
     if tensors.is_tensor(value):
-        return int(np.prod(value.shape, dtype=np.int64)) * 4
+        size = getattr(value, "nbytes", None)
+        return size if isinstance(size, int) else int(np.prod(value.shape, dtype=np.int64)) * 4
     items = trees.children(value)
     return sum(map(_size, items[1].values())) if items and not isinstance(value, TensorSpec) else 0
 
@@ -234,10 +242,12 @@ def _agree(parameters: Sequence[Sequence[Parameter]], leaves: Sequence[Mapping[s
         for ours, theirs in zip(first, other, strict=False):
             if (ours.node is None) != (theirs.node is None):
                 raise RequestError(f"samples 0 and {number} disagree: only one of them gives {ours.name!r}")
-        if len(first) != len(other) or list(found) != list(leaves[0]):
-            differing = sorted(set(found) ^ set(leaves[0])) or ["their order"]
+        if len(first) != len(other) or set(found) != set(leaves[0]):
+            differing = sorted(set(found) ^ set(leaves[0]))
             raise RequestError(f"samples 0 and {number} are built differently: {', '.join(differing)}")
-        for ours, theirs in zip(first, other, strict=True):
+        theirs_by_name = {parameter.name: parameter for parameter in other}
+        for ours in first:
+            theirs = theirs_by_name.get(ours.name, ours)
             _same_constants(ours.node, theirs.node, ours.name, number)
         for name, value in found.items():
             a, b = leaves[0][name], value
@@ -263,12 +273,13 @@ def _same_constants(ours: trees.Node | None, theirs: trees.Node | None, path: st
             "a value that changes from call to call must be a tensor"
         )
     if isinstance(ours, trees.Container) and isinstance(theirs, trees.Container):
-        if ours.keys != theirs.keys or ours.kind != theirs.kind:
+        if set(ours.keys) != set(theirs.keys) or ours.kind != theirs.kind:
             raise RequestError(
                 f"{path!r} is {trees.outline(ours)} in sample 0 and {trees.outline(theirs)} in sample {number}"
             )
-        for key, a, b in zip(ours.keys, ours.children, theirs.children, strict=True):
-            _same_constants(a, b, f"{path}.{key}", number)
+        there = dict(zip(theirs.keys, theirs.children, strict=True))
+        for key, child in zip(ours.keys, ours.children, strict=True):
+            _same_constants(child, there[key], f"{path}.{key}", number)
 
 
 def _array(value: Any, name: str, number: int) -> np.ndarray:
@@ -340,11 +351,7 @@ def _fill(value: Any, sizes: Mapping[str, int], ranges: Mapping[str, Range], rng
         return made_up_array(value, shape, rng, ranges.get(value.name))
     if tensors.is_tensor(value):
         return value
-    if isinstance(value, tuple | list) and not hasattr(value, "_fields"):
-        return type(value)(_fill(child, sizes, ranges, rng) for child in value)
-    if isinstance(value, Mapping):
-        return {key: _fill(child, sizes, ranges, rng) for key, child in value.items()}
-    return value
+    return trees.replace_children(value, lambda child: _fill(child, sizes, ranges, rng))
 
 
 def made_up_array(

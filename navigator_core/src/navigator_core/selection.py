@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-
 from attrs import evolve, frozen
 
 from navigator_core.candidates import Candidate
@@ -15,15 +14,13 @@ from navigator_core.results import Estimate, Measurement, Objective
 TIE_MARGIN = 0.03
 """Candidates within 3 % of the best are a tie: a restart alone moves a result by as much."""
 
-UNITS = {
-    "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9,
-    "b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30, "": 1.0,
-}  # fmt: skip
+TIMES = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+SIZES = {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30}
 
 MINIMIZED = ("latency", "p50", "p95", "p99", "memory", "size")
 MAXIMIZED = ("throughput",)
 
-_LIMIT = re.compile(r"\s*(\w+)\s*(<=|>=)\s*([0-9.]+(?:e[+-]?\d+)?)\s*([a-zA-Zµ]*)\s*", re.IGNORECASE)
+_LIMIT = re.compile(r"\s*(\w+)\s*(<=|>=)\s*((?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*([a-zA-Zµ]*)\s*", re.IGNORECASE)
 
 
 @frozen
@@ -61,6 +58,8 @@ def check(objective: Objective, profilers: Collection[str] = ()) -> None:
         raise unknown("quantity to maximize", objective.maximize, MAXIMIZED)
     if objective.batch_size is not None and objective.batch_size < 1:
         raise RequestError(f"batch_size must be at least 1, not {objective.batch_size}")
+    if isinstance(objective.limits, str):
+        raise RequestError(f"limits must be a tuple, such as ({objective.limits!r},), not a str")
     for text in objective.limits:
         parse_limit(text, profilers)
 
@@ -80,12 +79,19 @@ def parse_limit(text: str, profilers: Collection[str] = ()) -> Limit:
     known = (*MINIMIZED, *MAXIMIZED, *profilers)
     if quantity not in known:
         raise unknown("quantity in limits", quantity, known)
-    if unit.lower() not in UNITS:
-        raise unknown(f"unit in the limit {text!r}", unit, UNITS)
+    units = {"": 1.0, **(SIZES if quantity in ("memory", "size") else TIMES if quantity in MINIMIZED else {})}
+    if unit.lower() not in units:
+        raise unknown(f"unit in the limit {text!r}", unit, units)
     at_most = sign == "<="
     if at_most is (quantity in MAXIMIZED):
         raise RequestError(f"the limit {text!r} points the wrong way: {quantity} needs {'>=' if at_most else '<='}")
-    return Limit(text, quantity, at_most, float(number) * UNITS[unit.lower()])
+    return Limit(text, quantity, at_most, float(number) * units[unit.lower()])
+
+
+def calls_needed(objective: Objective) -> int:
+    """The calls without which what is asked for cannot be said: a p99 needs 368, some more where they depend."""
+    asked = f"{objective.minimize} {' '.join(objective.limits)}"
+    return 500 if "p99" in asked else 100 if "p95" in asked else 6
 
 
 def quantity(name: str, candidate: Candidate, measurement: Measurement) -> Estimate | None:
@@ -159,7 +165,7 @@ def _score(
         if broken is None and found is not None:
             scores.append(-found.value if objective.maximize else found.value)
         else:
-            why = broken or f"unknown: {measurement.calls} calls do not support {name}"
+            why = broken or f"unknown: {_unsupported(name, measurement)}"
     return (min(scores), None) if scores else (None, why)
 
 
@@ -174,10 +180,18 @@ def _broken(limit: Limit, candidate: Candidate, measurement: Measurement) -> str
     found = quantity(limit.quantity, candidate, measurement)
     where = f"at batch size {measurement.batch_size}"
     if found is None:
-        return f"unknown: {measurement.calls} calls {where} cannot decide {limit.text}"
+        return f"unknown: {_unsupported(limit.quantity, measurement)} {where}, which leaves {limit.text} undecided"
     worst = found.high if limit.at_most else found.low
     holds = worst <= limit.bound if limit.at_most else worst >= limit.bound
     return None if holds else f"over the limit: {limit.text} does not hold {where} ({worst:.4g})"
+
+
+def _unsupported(name: str, measurement: Measurement) -> str:
+    if name == "size":
+        return "what exists only in memory has no size"
+    if name in ("p95", "p99"):
+        return f"{measurement.calls} calls do not support {name}"
+    return f"{name} was not measured"
 
 
 def _merit(candidate: Candidate) -> tuple[float, float, bool, str]:

@@ -40,6 +40,7 @@ class Session:
     run: Run
     workers: Workers
     observers: list[Observer]
+    displays: list[Observer] = field(factory=list)
     budget: float | None = None
     notes: list[str] = field(factory=list)
     at_end: list[Callable[[], None]] = field(factory=list)
@@ -56,13 +57,14 @@ class Session:
         return float("inf") if self.budget is None else self.budget - self.elapsed
 
     def tell(self, make: Callable[..., Event], **fields: Any) -> None:
-        """Tell every observer; one that raises is set aside with a note."""
+        """Tell every observer; one that raises is set aside with a note. Preparations are for the display alone."""
         event = make(run=self.run.name, elapsed=self.elapsed, **fields)
-        for observer in list(self.observers):
+        preparing = isinstance(event, StepStarted | StepFinished) and event.stage == "prepare"
+        for observer in self.displays if preparing else [*self.observers, *self.displays]:
             try:
                 observer(event)
             except Exception as error:
-                self.observers.remove(observer)
+                (self.observers if observer in self.observers else self.displays).remove(observer)
                 self.notes.append(f"an observer raised and was set aside: {type(error).__name__}: {error}")
 
     def perform(
@@ -87,7 +89,7 @@ class Session:
             self._finished(name, stage, outcome, judge)
             return outcome, found
         if self.left <= 0:
-            outcome = Failed("skipped: the time budget was spent", 0.0)
+            outcome = Failed("the time budget was spent", 0.0, skipped=True)
             self._finished(name, stage, outcome, judge)
             return outcome, self.run.folder
         folder = self.run.step_folder(name)
@@ -115,6 +117,10 @@ class Session:
         self._finished(name, stage, outcome, judge)
         return outcome, made
 
+    def passed_over(self, name: str, stage: Stage, because: Failed) -> None:
+        """Tell of a step that is not tried because one before it failed."""
+        self._finished(name, stage, attrs.evolve(because, duration=0.0), lambda _: ("failed", None))
+
     def _finished(
         self,
         name: str,
@@ -124,7 +130,7 @@ class Session:
     ) -> None:
         status: StepStatus
         if isinstance(outcome, Failed):
-            status = "skipped" if outcome.reason.startswith("skipped") else "failed"
+            status = "skipped" if outcome.skipped else "failed"
             reason: str | None = outcome.reason
         else:
             status, reason = judge(outcome.value)

@@ -9,12 +9,14 @@ import pickle
 import sys
 from collections import ChainMap
 from collections.abc import Callable, Mapping
+from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from types import FunctionType, MappingProxyType, ModuleType
+from typing import Any, ClassVar
 
 import cloudpickle
 
+from navigator_core import structure
 from navigator_core.loading import Source
 from navigator_core.signature import Parameter
 
@@ -31,7 +33,7 @@ class NotShippable(Exception):
 def ship(model: Any, parameters: tuple[Parameter, ...], module: ModuleType, folder: Path) -> None:
     """Write a model and how it is called into ``folder``. Raises `NotShippable`."""
     try:
-        _pickle((model, parameters), folder, _reducers(module))
+        _pickle((model, *_call(parameters)), folder, _reducers(module))
     except Exception as error:  # what a foreign __reduce__ raises is not foreseeable
         send = getattr(module, "ship", None)
         if send is None:
@@ -39,7 +41,7 @@ def ship(model: Any, parameters: tuple[Parameter, ...], module: ModuleType, fold
         try:
             (folder / "shipped").mkdir(exist_ok=True)
             send(model, folder / "shipped")
-            _pickle((None, parameters), folder, {})
+            _pickle((None, *_call(parameters)), folder, {})
         except Exception as second:
             raise NotShippable(f"{type(error).__name__}: {error}") from second
 
@@ -60,7 +62,8 @@ def receive(source: Source) -> tuple[Any, tuple[Parameter, ...] | None]:
         return source.path, None
     if str(source.path) in _here:
         return _here[str(source.path)]
-    model, parameters = _unpickle(source.path)
+    model, parameters, classes = _unpickle(source.path)
+    structure.meet(classes)
     if (source.path / "shipped").is_dir():
         model = source.framework.resolve().receive(source.path / "shipped")
     return model, parameters
@@ -79,6 +82,11 @@ def open_source(source: Source, device: str) -> tuple[Any, tuple[Parameter, ...]
     return model, parameters
 
 
+def _call(parameters: tuple[Parameter, ...]) -> tuple[tuple[Parameter, ...], dict[str, type]]:
+    """How the model is called, and the classes of containers that it is called with."""
+    return parameters, structure.classes(parameter.node for parameter in parameters)
+
+
 def _reducers(module: ModuleType) -> Mapping[type, Callable[[Any], Any]]:
     make = getattr(module, "reducers", None)
     return make() if make else {}
@@ -95,22 +103,66 @@ def _pickle(value: Any, folder: Path, reducers: Mapping[type, Callable[[Any], An
             where.append((data.tell(), raw.nbytes))
             data.write(raw)
 
-        stream = io.BytesIO()
-        pickler = cloudpickle.Pickler(stream, protocol=5, buffer_callback=out_of_band)
-        pickler.dispatch_table = ChainMap(dict(reducers), pickler.dispatch_table)  # ours alone, not cloudpickle's own
-        _by_value(value, pickler)
-    (folder / "model.pkl").write_bytes(stream.getbuffer())
+        pickled = dumps(value, reducers, buffer_callback=out_of_band)
+    (folder / "model.pkl").write_bytes(pickled)
     (folder / "model.json").write_text(json.dumps(where))
 
 
-def _by_value(value: Any, pickler: Any) -> None:
-    """Pickle; a recursion limit hit by a deep structure is raised for the attempt."""
+def dumps(value: Any, reducers: Mapping[type, Callable[[Any], Any]] = MappingProxyType({}), **options: Any) -> bytes:
+    """Pickle for another process: what that one cannot import goes by value.
+
+    A recursion limit hit by a deep structure is raised for the attempt.
+    """
+    carried: dict[str, bool] = {}
+
+    class Pickler(cloudpickle.Pickler):
+        # a class of its own: cloudpickle's table is the whole process's, and is read when a pickler is made
+        dispatch_table: ClassVar[Any] = ChainMap(dict(reducers), cloudpickle.Pickler.dispatch_table)
+
+        def reducer_override(self, value: Any) -> Any:
+            module = value.__module__ if isinstance(value, type | FunctionType) else None
+            if module is not None and module not in carried:
+                carried[module] = _carry(module)
+            return super().reducer_override(value)
+
+    stream = io.BytesIO()
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(max(limit, 20_000))
     try:
-        pickler.dump(value)
+        Pickler(stream, protocol=5, **options).dump(value)
     finally:
         sys.setrecursionlimit(limit)
+        for module in [name for name, by_value in carried.items() if by_value]:
+            cloudpickle.unregister_pickle_by_value(sys.modules[module])
+    return stream.getvalue()
+
+
+def _carry(name: str) -> bool:
+    """Have a module's functions and classes pickled by value, if another process could not import it."""
+    module = sys.modules.get(name)
+    if module is None or name == "__main__" or name in cloudpickle.list_registry_pickle_by_value() or _findable(module):
+        return False
+    cloudpickle.register_pickle_by_value(module)
+    return True
+
+
+def _findable(module: ModuleType) -> bool:
+    """Whether a search of ``sys.path`` finds this very module; True for one that comes from no Python file."""
+    file = getattr(module, "__file__", None)
+    if file is None or not file.endswith(".py"):
+        return True
+    spec, places, parts = None, None, module.__name__.split(".")
+    for end in range(1, len(parts) + 1):
+        spec = _find(".".join(parts[:end]), places)
+        if spec is None:
+            return False
+        places = spec.submodule_search_locations
+    return spec is not None and (spec.origin is None or Path(spec.origin) == Path(file))
+
+
+def _find(name: str, places: Any) -> ModuleSpec | None:
+    finders = (getattr(finder, "find_spec", None) for finder in sys.meta_path)
+    return next((spec for find in finders if find and (spec := find(name, places)) is not None), None)
 
 
 def _unpickle(folder: Path) -> Any:

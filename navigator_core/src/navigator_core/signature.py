@@ -141,6 +141,8 @@ class Signature:
                 raise RequestError(
                     f"unknown argument {name!r}; the model takes {', '.join(p.name for p in parameters)}"
                 )
+            if any(parameter is by_name[name] for parameter, _ in found):
+                raise RequestError(f"argument {name!r} is given twice: by position and by name")
             found.append((by_name[name], value))
         return found
 
@@ -177,6 +179,10 @@ class Signature:
         if self.structure is None or parameters is None:
             return self
         return attrs.evolve(self, structure=attrs.evolve(self.structure, parameters=parameters))
+
+    def with_structure_of(self, other: Signature) -> Signature:
+        """The same tensors in another's calling convention; both name their tensors alike."""
+        return attrs.evolve(self, structure=other.structure)
 
     def with_batch(self, largest: int) -> Signature:
         """The same signature with the batch axis reaching up to ``largest``."""

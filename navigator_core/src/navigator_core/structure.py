@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import enum
 from collections import UserDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from importlib import import_module
 from typing import Any, Literal
@@ -17,7 +16,11 @@ from navigator_core import tensors
 from navigator_core.errors import RequestError
 
 ContainerKind = Literal["tuple", "list", "mapping", "record"]
-PLAIN = (type(None), bool, int, float, complex, str, bytes, enum.Enum)
+PLAIN = frozenset({type(None), bool, int, float, str})
+"""What a model may return beside tensors: a loaded candidate returns it again, and it is kept as JSON."""
+
+_met: dict[str, type] = {}
+"""Container classes that this process has met, by name; not all can be imported (local, or another's ``__main__``)."""
 
 
 @frozen
@@ -50,7 +53,7 @@ class Container:
 Node = Leaf | Constant | Container
 
 
-class AttributeDict(dict[str, Any]):
+class AttributeDict(dict[Any, Any]):
     """Stands in for a container class that cannot be rebuilt: a dict whose keys are attributes as well."""
 
     def __getattr__(self, name: str) -> Any:
@@ -64,7 +67,8 @@ def describe(value: Any, path: str, *, constants: bool = True) -> tuple[Node, di
     """The tree of a value and its tensors by dotted path below ``path``.
 
     With ``constants=False`` only plain constants are accepted (what a model returns must be rebuilt later).
-    Raises RequestError for an object that is neither tensor, container nor constant.
+    Raises RequestError for an object that is neither tensor, container nor constant, for a key that is neither str nor
+    int, and where two tensors would have the same path.
     """
     leaves: dict[str, Any] = {}
     return _describe(value, path, leaves, constants), leaves
@@ -72,11 +76,15 @@ def describe(value: Any, path: str, *, constants: bool = True) -> tuple[Node, di
 
 def _describe(value: Any, path: str, leaves: dict[str, Any], constants: bool) -> Node:
     if tensors.is_tensor(value):
+        if path in leaves:
+            raise RequestError(
+                f"two tensors are called {path!r}, because a key has a dot or is 0 beside '0': rename it"
+            )
         leaves[path] = value
         return Leaf(path)
     items = children(value)
     if items is None:
-        if not constants and not isinstance(value, PLAIN):
+        if not constants and type(value) not in PLAIN:
             raise RequestError(
                 f"{path!r} is a {type(value).__module__}.{type(value).__qualname__}: neither tensor, container nor "
                 "plain constant. A cache object belongs to a generation loop, which is outside the scope: switch it "
@@ -84,6 +92,9 @@ def _describe(value: Any, path: str, leaves: dict[str, Any], constants: bool) ->
             )
         return Constant(value)
     kind, mapping = items
+    odd = [key for key in mapping if type(key) not in (str, int)]
+    if odd:
+        raise RequestError(f"{path or 'the mapping'!r} has the key {odd[0]!r}; keys must be str or int")
     return Container(
         kind,
         _type_name(value),
@@ -98,7 +109,9 @@ def children(value: Any) -> tuple[ContainerKind, dict[str | int, Any]] | None:
         return "mapping", dict(value)
     if isinstance(value, tuple):
         fields = getattr(value, "_fields", None)
-        return ("record", dict(zip(fields, value, strict=True))) if fields else ("tuple", dict(enumerate(value)))
+        return (
+            ("tuple", dict(enumerate(value))) if fields is None else ("record", dict(zip(fields, value, strict=True)))
+        )
     if isinstance(value, list):
         return "list", dict(enumerate(value))
     if isinstance(value, type):
@@ -110,9 +123,23 @@ def children(value: Any) -> tuple[ContainerKind, dict[str | int, Any]] | None:
     return None
 
 
+def replace_children(value: Any, replace: Callable[[Any], Any]) -> Any:
+    """A container of the same class that holds something else; what is no container, as it is."""
+    items = children(value)
+    if items is None:
+        return value
+    kind, mapping = items
+    constants = tuple(Constant(replace(child)) for child in mapping.values())
+    return rebuild(Container(kind, _type_name(value), tuple(mapping), constants), {})
+
+
 def _type_name(value: Any) -> str | None:
     cls = type(value)
-    return None if cls in (tuple, list, dict) else f"{cls.__module__}:{cls.__qualname__}"
+    if cls in (tuple, list, dict):
+        return None
+    name = f"{cls.__module__}:{cls.__qualname__}"
+    _met[name] = cls
+    return name
 
 
 def flatten(node: Node, value: Any) -> dict[str, Any]:
@@ -138,7 +165,7 @@ def _flatten(node: Node, value: Any, path: str, leaves: dict[str, Any]) -> None:
             )
     else:
         items = children(value)
-        if items is None or not _alike(node.kind, items[0]) or tuple(items[1]) != node.keys:
+        if items is None or not _alike(node.kind, items[0]) or items[1].keys() != set(node.keys):
             raise RequestError(f"expected {outline(node)} at {path or 'the top'!r}, found {brief(value)}")
         for key, child in zip(node.keys, node.children, strict=True):
             _flatten(child, items[1][key], f"{path}.{key}" if path else str(key), leaves)
@@ -155,15 +182,32 @@ def rebuild(node: Node, leaves: Mapping[str, Any]) -> Any:
     if isinstance(node, Constant):
         return node.value
     values = [rebuild(child, leaves) for child in node.children]
+    plain = _plain(node, values)
     if node.type is None:
-        return (
-            {"tuple": tuple, "list": list}[node.kind](values) if node.kind in ("tuple", "list") else _dict(node, values)
-        )
-    return _builder(node.kind, node.type)(node.keys, values)
+        return plain
+    cls = container_class(node.type)
+    try:
+        return _of_class(cls, node, values) if cls is not None else _stand_in(plain)
+    except Exception:  # a class whose __init__ wants something else
+        return _stand_in(plain)
 
 
-def _dict(node: Container, values: list[Any]) -> dict[str | int, Any]:
-    return dict(zip(node.keys, values, strict=True))
+def _plain(node: Container, values: list[Any]) -> Any:
+    if node.kind == "tuple":
+        return tuple(values)
+    return values if node.kind == "list" else dict(zip(node.keys, values, strict=True))
+
+
+def _of_class(cls: type, node: Container, values: list[Any]) -> Any:
+    if node.kind in ("tuple", "list"):
+        return cls(values)
+    if node.kind == "record" or dataclasses.is_dataclass(cls):
+        return cls(**_plain(node, values))
+    return cls(_plain(node, values))
+
+
+def _stand_in(plain: Any) -> Any:
+    return AttributeDict(plain) if isinstance(plain, dict) else plain
 
 
 def unbuildable(node: Node | None) -> list[str]:
@@ -174,12 +218,31 @@ def unbuildable(node: Node | None) -> list[str]:
     return here + [name for child in node.children for name in unbuildable(child)]
 
 
-@lru_cache(maxsize=256)
 def container_class(name: str) -> type | None:
-    """The class, if it can be imported and is a container class.
+    """The class, if this process has met it or can import it and it is a container class.
 
     Only containers qualify: the name may come from a package by a stranger, and must not call anything else.
     """
+    return _met.get(name) or _import_class(name)
+
+
+def classes(nodes: Iterable[Node | None]) -> dict[str, type]:
+    """The container classes below the nodes, by name: what another process may have to `meet`."""
+    found: dict[str, type] = {}
+    for node in nodes:
+        if isinstance(node, Container):
+            cls = node.type and container_class(node.type)
+            found.update({node.type: cls} if node.type and cls else {}, **classes(node.children))
+    return found
+
+
+def meet(found: Mapping[str, type]) -> None:
+    """Make container classes known that came from another process."""
+    _met.update(found)
+
+
+@lru_cache(maxsize=256)
+def _import_class(name: str) -> type | None:
     module, _, path = name.partition(":")
     try:
         value: Any = import_module(module)
@@ -191,19 +254,6 @@ def container_class(name: str) -> type | None:
         return None
     is_record = dataclasses.is_dataclass(value) or attrs.has(value) or hasattr(value, "_fields")
     return value if is_record or issubclass(value, tuple | list | dict | UserDict) else None
-
-
-@lru_cache(maxsize=256)
-def _builder(kind: ContainerKind, name: str) -> Callable[[tuple[str | int, ...], list[Any]], Any]:
-    cls = container_class(name)
-    if kind in ("tuple", "list"):
-        plain = tuple if kind == "tuple" else list
-        return lambda keys, values: plain(values) if cls is None else cls(values)
-    if cls is None:
-        return lambda keys, values: AttributeDict(zip(map(str, keys), values, strict=True))
-    if kind == "record" or dataclasses.is_dataclass(cls):
-        return lambda keys, values: cls(**dict(zip(map(str, keys), values, strict=True)))
-    return lambda keys, values: cls(dict(zip(keys, values, strict=True)))
 
 
 def leaves(node: Node | None) -> Iterator[Leaf]:

@@ -186,7 +186,7 @@ def _ship_file(found: Identified, declared: Format, request: Request, kinds: Kin
     job = Job(
         function=Ref("navigator_core.subjects:describe_file"), argument=question, result=FileAnswer, preload=(module,)
     )
-    outcome, _ = session.perform(f"read {path.name}", "inspect", job, None)
+    outcome, _ = session.perform(f"read {path.name}", "prepare", job, None)
     answer = required(outcome)
     parameters = reading.file_parameters(answer.signature)
     calls = found.made_up.calls(answer.signature) if found.calls is None else found.calls

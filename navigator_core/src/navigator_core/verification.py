@@ -8,10 +8,11 @@ roundoffs, because rounding errors grow in proportion to it (Higham, Accuracy an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from attrs import frozen
+from attrs import evolve, frozen
 
 from navigator_core.declarations import BF16, FP16, FP32, FP64, Precision
 from navigator_core.results import OutputError, Tolerance, Verdict
@@ -53,19 +54,21 @@ class Deviation:
 
 def source_precision(outputs: Iterable[TensorSpec]) -> Precision:
     """The arithmetic a model's floating outputs promise; FP32 where it has none."""
-    known = {"float64": FP64, "float32": FP32, "bfloat16": BF16, "float16": FP16}
+    known = {
+        "float64": FP64, "float32": FP32, "bfloat16": BF16, "float16": FP16, "complex128": FP64, "complex64": FP32,
+    }  # fmt: skip
     found = [known[spec.dtype] for spec in outputs if spec.dtype in known]
     return max(found, key=lambda precision: precision.epsilon, default=FP32)
 
 
 def measure_noise(references: Sequence[Outputs], others: Sequence[Outputs]) -> dict[str, Noise]:
-    """The noise of each output over batches: ``references`` are the source's, ``others`` the truth's or a perturbed one's."""
+    """The noise of each output over batches: ``references`` are the source's, ``others`` the truth's or a moved's."""
     noise = {}
     for name, first in references[0].items():
         if first.dtype.kind not in "fc":
             noise[name] = Noise(1.0, 1.0, 0.0, 0.0, exact=True)
             continue
-        pairs = [(np.asarray(r[name]), np.asarray(o[name])) for r, o in zip(references, others, strict=True)]
+        pairs = [(_real(r[name]), _real(o[name])) for r, o in zip(references, others, strict=True)]
         finite = [np.abs(r[np.isfinite(r)]).astype(np.float64) for r, _ in pairs]
         count = sum(part.size for part in finite) or 1
         rms = float(np.sqrt(sum(float((part**2).sum()) for part in finite) / count))
@@ -78,9 +81,14 @@ def measure_noise(references: Sequence[Outputs], others: Sequence[Outputs]) -> d
 
 
 def bar(noise: Noise, source: Precision, precision: Precision) -> Tolerance:
-    """The bar for a candidate of this precision: ``rtol`` on relative L2, ``atol`` on the largest absolute error."""
+    """The bar for a candidate of this precision: ``rtol`` on relative L2, ``atol`` on the largest absolute error.
+
+    A noise that is not finite (moved inputs led to outputs of another shape) allows nothing beyond the floor.
+    """
     if noise.exact:
         return Tolerance()
+    if not (math.isfinite(noise.relative_l2) and math.isfinite(noise.max_absolute)):
+        noise = evolve(noise, relative_l2=0.0, max_absolute=0.0)
     growth = max(1.0, precision.epsilon / source.epsilon)
     floor = FLOOR_EPSILONS * 2 * max(precision.epsilon, source.epsilon)  # machine epsilon: twice the unit roundoff
     return Tolerance(
@@ -124,13 +132,14 @@ def _deviation(
         worst = float(np.abs(found.astype(np.float64) - ref.astype(np.float64)).max()) if off else 0.0
         text = f"output {name!r} differs in {off} of {ref.size} values, which must match exactly" if off else None
         return Deviation(name, max_absolute=worst, wrong=text)
+    found, ref, truth = _real(found), _real(ref), _real(truth)
     misplaced = int((_special(found) != _special(ref)).sum())
     if misplaced:
         return Deviation(
             name, wrong=f"output {name!r} has NaN or inf at {misplaced} places where the source has not, or lacks it"
         )
-    inside = np.isfinite(found) & np.isfinite(ref) & np.isfinite(truth)
-    c, t = found[inside].astype(np.float64), truth[inside].astype(np.float64)
+    inside = np.isfinite(ref)
+    c, t = found[inside].astype(np.float64), np.where(np.isfinite(truth), truth, ref)[inside].astype(np.float64)
     if not c.size:
         return Deviation(name)
     error = np.abs(c - t)
@@ -191,6 +200,12 @@ def verdict(
         )
     ok = all(output.ok for output in outputs.values()) and all(text == "ok" for text in checks.values())
     return Verdict(ok, outputs, dict(checks), dict(metrics))
+
+
+def _real(values: np.ndarray) -> np.ndarray:
+    """Complex values as pairs of real ones; others as they are."""
+    array = np.asarray(values)
+    return np.stack([array.real, array.imag], -1) if array.dtype.kind == "c" else array
 
 
 def _difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -39,7 +39,7 @@ class Commands(click.Group):
             _fail(ctx, str(error), WRONG_REQUEST)
         except KeyboardInterrupt:
             _fail(ctx, "interrupted; the steps that were finished are kept in the workspace", INTERRUPTED)
-        except arguments.UserRaised as error:
+        except arguments.UserError as error:
             _fail(ctx, str(error), MODEL_RAISED, error.shown)
         except Exception as error:
             notes = [note for note in getattr(error, "__notes__", ()) if IN_A_WORKER in note]
@@ -79,51 +79,31 @@ def _together(*decorators: Callable[[Command], Command]) -> Callable[[Command], 
     return decorate
 
 
+def _several(flag: str, metavar: str, help: str, type: type = str) -> Callable[[Command], Command]:
+    """An option that may be repeated; "--batch-size" is the argument ``batch_sizes``."""
+    name = f"{flag.lstrip('-').replace('-', '_')}s"
+    return click.option(flag, name, multiple=True, type=type, metavar=metavar, help=f"{help} May be repeated.")
+
+
 as_json = click.option("--json", "json_wanted", is_flag=True, help="Print JSON, and nothing else, on stdout.")
 
 what = _together(
     click.argument("model"),
     click.option(
-        "--samples", metavar="PATH", help="An .npz (one sample, keys are input names), a folder of them, or an .npy."
+        "--samples", metavar="PATH", help="An .npz (one sample by input names), a folder of them, or an .npy."
     ),
-    click.option(
-        "--shape",
-        "shapes",
-        multiple=True,
-        metavar="NAME:1x3x224x224",
-        help="An input whose values are made up; given again for the same input: another sample.",
-    ),
-    click.option(
-        "--range",
-        "ranges",
-        multiple=True,
-        metavar="NAME:MIN:MAX",
-        help="The smallest and the largest value to make up.",
-    ),
+    _several("--shape", "NAME:1x3x224x224", "Make an input up; the same input again: another sample."),
+    _several("--range", "NAME:MIN:MAX", "The smallest and the largest value to make up."),
     click.option("--format", metavar="NAME", help="What the model is, where it cannot be told."),
 )
 
 how = _together(
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ..."),
-    click.option(
-        "--batch-size",
-        "batch_sizes",
-        multiple=True,
-        type=int,
-        help="Measure at this one; may be repeated. Default: doubling.",
-    ),
+    _several("--batch-size", "N", "Measure at this one. Default: doubling until throughput saturates.", int),
     click.option("--minimize", metavar="QUANTITY", help="latency (the default), p95, p99, memory or size."),
     click.option("--maximize", metavar="QUANTITY", help="throughput."),
-    click.option(
-        "--limit", "limits", multiple=True, metavar="'p99<=20ms'", help="What the winner must hold; may be repeated."
-    ),
-    click.option(
-        "--option",
-        "options",
-        multiple=True,
-        metavar="KEY.FIELD=VALUE",
-        help="onnx.opset=20, @onnxruntime-cpu.threads=4; 'torch->onnx.opset=18,20' tries both.",
-    ),
+    _several("--limit", "'p99<=20ms'", "What the winner must hold."),
+    _several("--option", "KEY.FIELD=VALUE", "onnx.opset=20, @onnxruntime-cpu.threads=4; onnx.opset=18,20 tries both."),
     click.option("--budget", metavar="10min", help="Time for the whole run; what did not fit is skipped."),
     click.option("--workspace", metavar="FOLDER", help="Default: ./navigator_workspace."),
 )
@@ -137,22 +117,10 @@ then = _together(
 
 @commands.command()
 @what
-@click.option(
-    "--target", "targets", multiple=True, metavar="FORMAT", help="A format to reach; may be repeated. Default: all."
-)
-@click.option(
-    "--runner", "runners", multiple=True, metavar="NAME", help="A runner to consider; may be repeated. Default: all."
-)
-@click.option(
-    "--precision",
-    "precisions",
-    multiple=True,
-    metavar="NAME",
-    help="A precision that may win; may be repeated. Default: the source's own.",
-)
-@click.option(
-    "--rtol", type=float, help="Allowed error relative to the reference. Default: derived from rounding noise."
-)
+@_several("--target", "FORMAT", "A format to reach. Default: all.")
+@_several("--runner", "NAME", "A runner to consider. Default: all that fit the device.")
+@_several("--precision", "NAME", "A precision that may win. Default: the source's own.")
+@click.option("--rtol", type=float, help="Allowed error relative to the reference. Default: from rounding noise.")
 @click.option("--atol", type=float, help="Allowed absolute error.")
 @how
 @then
@@ -168,9 +136,9 @@ def optimize(
     json_wanted: bool,
     **asked: Any,
 ) -> None:
-    """Try every way to run MODEL, keep what is right, say which is best.
+    """Try every way to run MODEL, say which is best.
 
-    MODEL is a file, a folder, or package.module:factory, a function that returns (model, samples).
+    What is wrong cannot be. MODEL is a file, a folder, or package.module:factory, a function that returns (model, samples).
     """
     from navigator_core import api
     from navigator_core.results import Tolerance
@@ -198,7 +166,7 @@ def profile(
     json_wanted: bool,
     **asked: Any,
 ) -> None:
-    """Measure MODEL as it is: nothing is exported, nothing converted."""
+    """Measure MODEL as it is, converting nothing."""
     from navigator_core import api
 
     _check_targets(save, html)
@@ -277,7 +245,10 @@ def show(package: str, json_wanted: bool) -> None:
     "--trust", is_flag=True, help="Load formats that can execute code from a package that was not written here."
 )
 def deploy(package: str, deployer: str, path: str, name: str, trust: bool) -> None:
-    """Write the best of a package for a server, by an installed DEPLOYER, into the folder PATH."""
+    """Write a package's best for a server.
+
+    An installed DEPLOYER writes it into the folder PATH.
+    """
     from navigator_core import api
 
     deployers = api.plugins().deployers
@@ -290,7 +261,10 @@ def deploy(package: str, deployer: str, path: str, name: str, trust: bool) -> No
 @click.option("--format", "form", type=click.Choice(["text", "json", "mermaid"]), default="text", show_default=True)
 @as_json
 def graph(form: str, json_wanted: bool) -> None:
-    """Print the conversions that installed plugins offer, with why some are unavailable here."""
+    """Print the conversions that plugins offer.
+
+    Those that are unavailable here say why, and what helps.
+    """
     from navigator_core import api, graph
 
     built = api.graph()
@@ -303,7 +277,7 @@ def graph(form: str, json_wanted: bool) -> None:
 @commands.command()
 @as_json
 def plugins(json_wanted: bool) -> None:
-    """List the installed plugins, what each brings, and why broken ones are set aside."""
+    """List plugins, what they bring, and broken ones."""
     from navigator_core import api
     from navigator_core.cli import listing
 
@@ -315,9 +289,10 @@ def plugins(json_wanted: bool) -> None:
 @click.option("--workspace", metavar="FOLDER", help="Default: ./navigator_workspace.")
 @as_json
 def doctor(workspace: str | None, json_wanted: bool) -> None:
-    """Check this machine: devices, the workspace, workers, and what stands in the way of each runner and conversion.
+    """Check this machine.
 
-    Exit code 1 where something blocks every run.
+    Devices, the workspace, workers, and what stands in the way of each runner and conversion. Exit code 1 where
+    something blocks every run.
     """
     from navigator_core import doctor
 

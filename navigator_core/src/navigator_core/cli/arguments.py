@@ -21,7 +21,7 @@ DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|)")
 SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
-class UserRaised(Exception):
+class UserError(Exception):
     """The user's own code raised; ``shown`` is their traceback."""
 
     def __init__(self, what: str, shown: str) -> None:
@@ -55,7 +55,7 @@ def model_and_samples(model: str, samples: str | None, shapes: Sequence[str], ra
 
 
 def call_factory(name: str) -> Any:
-    """What ``package.module:factory`` returns, found from the current folder too. Raises UserRaised if it raises."""
+    """What ``package.module:factory`` returns, found from the current folder too. Raises UserError if it raises."""
     where, _, attribute = name.partition(":")
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
@@ -64,17 +64,17 @@ def call_factory(name: str) -> Any:
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and f"{where}.".startswith(f"{error.name}."):
             raise RequestError(f"there is neither a file {name!r} nor a module {error.name!r}") from None
-        raise UserRaised(f"importing {where} failed", _traceback(error, __file__, "<frozen importlib")) from None
+        raise UserError(f"importing {where} failed", _traceback(error, __file__, "<frozen importlib")) from None
     for part in attribute.split("."):
         if not hasattr(value, part):
-            raise unknown(f"factory in {where}", part, (one for one in dir(value) if not one.startswith("_")))
+            raise unknown(f"factory in {where}", part, (name for name, one in vars(value).items() if callable(one)))
         value = getattr(value, part)
     if not callable(value):
         raise RequestError(f"{name} is {value!r:.80}; expected a function that returns (model, samples)")
     try:
         return value()
     except Exception as error:
-        raise UserRaised(f"{name} raised", _traceback(error, __file__)) from None
+        raise UserError(f"{name} raised", _traceback(error, __file__)) from None
 
 
 def _traceback(error: Exception, *ours: str) -> str:
@@ -115,16 +115,18 @@ def read_samples(path: Path) -> Any:
 
 def _arrays(path: Path) -> Any:
     import zipfile
+    import zlib
 
     import numpy as np
 
     try:
         loaded = np.load(path, allow_pickle=False)
         return loaded if isinstance(loaded, np.ndarray) else dict(loaded)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise RequestError(
-            f"{str(path)!r} cannot be read as samples ({error}); write them with numpy.savez(path, name=array, ...)"
-        ) from None
+    except ValueError:  # its message would advise to unpickle the file
+        reason = "it is no .npz or .npy file of plain numbers"
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        reason = str(error) or "it is empty"
+    raise RequestError(f"{str(path)!r} cannot be read as samples: {reason}; numpy.savez(path, name=array, ...) writes them")
 
 
 def made_up(shapes: Iterable[str], ranges: Iterable[str]) -> Any:

@@ -1,0 +1,104 @@
+"""The truth on every batch, and how far the source itself is off it by rounding."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from attrs import evolve, frozen
+
+from navigator_core import verification
+from navigator_core.batches import Batch
+from navigator_core.inspection import Inspection
+from navigator_core.samples import SEED
+from navigator_core.signature import Signature, TensorSpec
+from navigator_core.verification import Noise
+
+SUSPICIOUS = 1e-4
+"""A relative error of the source this large says that the truth may be another function; it is then checked."""
+
+
+@frozen
+class Truth:
+    """The outputs to measure errors against, batch by batch, the source's noise, and what the truth is."""
+
+    outputs: list[dict[str, np.ndarray]]
+    noise: dict[str, Noise]
+    what: str
+    notes: tuple[str, ...] = ()
+
+
+def find(
+    inspection: Inspection,
+    model: Any,
+    signature: Signature,
+    made: Sequence[Batch],
+    references: list[dict[str, np.ndarray]],
+) -> Truth:
+    """The truth on every batch, and the source's noise against it.
+
+    Higher precision where the framework has it; else the source stands for the truth, and moving its weights (or, for
+    want of that, its inputs) by one unit in the last place shows the noise.
+    """
+    notes: list[str] = []
+    higher = inspection.function("truth")
+    if higher is not None:
+        try:
+            outputs = _run_higher(inspection, higher(model), signature, made)
+            noise = verification.measure_noise(references, outputs)
+            if max((n.relative_l2 for n in noise.values()), default=0.0) < SUSPICIOUS:
+                return Truth(outputs, noise, "the source in float64")
+            moved = verification.measure_noise(references, _run_moved(inspection, model, signature, made))
+            if all(n.relative_l2 <= 100 * moved[name].relative_l2 for name, n in noise.items()):
+                return Truth(outputs, noise, "the source in float64", ("the source is sensitive to rounding",))
+            notes.append("in float64 the source computes something else; the truth is the source itself")
+            return Truth(references, moved, "the source itself", tuple(notes))
+        except Exception as error:  # models with a type of their own inside cannot be widened
+            notes.append(f"no truth in float64 ({type(error).__name__}: {error}); the truth is the source itself")
+    moved = verification.measure_noise(references, _run_moved(inspection, model, signature, made))
+    return Truth(references, moved, "the source itself", tuple(notes))
+
+
+def _run_higher(
+    inspection: Inspection, model: Any, signature: Signature, made: Sequence[Batch]
+) -> list[dict[str, np.ndarray]]:
+    wide = evolve(signature, inputs=tuple(_widen(spec) for spec in signature.inputs))
+    run = inspection.start(model, wide)
+    return [run({n: _float64(a) for n, a in batch.inputs.items()}) for batch in made]
+
+
+def _widen(spec: TensorSpec) -> TensorSpec:
+    return evolve(spec, dtype="float64") if "float" in spec.dtype else spec
+
+
+def _float64(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float64) if array.dtype.kind == "f" else array
+
+
+def _run_moved(
+    inspection: Inspection, model: Any, signature: Signature, made: Sequence[Batch]
+) -> list[dict[str, np.ndarray]]:
+    """Outputs with weights, or else floating inputs, moved by one unit in the last place."""
+    move = inspection.function("noise")
+    if move is not None:
+        run = inspection.start(move(model), signature)
+        return [run(batch.inputs) for batch in made]
+    if inspection.noise is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            moved = Path(folder) / inspection.source.path.name
+            inspection.noise.resolve()(inspection.source.path, moved)
+            with inspection.start(moved, signature) as run:
+                return [run(batch.inputs) for batch in made]
+    run = inspection.start(model, signature)
+    return [run({n: _next(a) for n, a in batch.inputs.items()}) for batch in made]
+
+
+def _next(array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind != "f":
+        return array
+    directions = np.random.default_rng(SEED).choice([-np.inf, np.inf], array.shape).astype(array.dtype)
+    moved: np.ndarray = np.where(np.isfinite(array), np.nextafter(array, directions), array)
+    return moved

@@ -1,0 +1,289 @@
+"""A whole framework is added by a plugin alone; and whatever its steps do wrong costs their own branch."""
+
+import os
+import re
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import navigator as nav
+from navigator_core import FP32, Context, Converter, Ref, Runner, Signature, Variant, builtin, hookimpl, plugins
+from navigator_core.errors import NoPathError, RequestError
+from navigator_core.execution import Done, Failed, Job, Workers
+from navigator_core.testing import miniframework as mini
+from navigator_core.testing import using
+
+SOURCES = Path(builtin.__file__).parent
+DENSE = "mini->mini-json->mini-npz"
+SAMPLES = [mini.Array(np.random.default_rng(n).standard_normal((2, 4)).astype("float32")) for n in range(4)]
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module", autouse=True)
+def importable():
+    """`misbehaving` lies beside this file, where workers find it only if we say so."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(HERE)
+        yield
+
+
+@pytest.fixture(scope="module")
+def misbehaving(importable):
+    import misbehaving
+
+    return misbehaving
+
+
+def layer():
+    rng = np.random.default_rng(0)
+    return mini.Model(rng.standard_normal((4, 3)).astype("float32"), np.ones(3, "float32"))
+
+
+def optimize(folder, **asked):
+    return nav.optimize(layer(), SAMPLES, workspace=folder, **{"batch_sizes": [1, 3], **asked})
+
+
+def by_name(report):
+    return {candidate.name: candidate for candidate in report.candidates}
+
+
+# the framework
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    with using(mini):
+        yield optimize(tmp_path_factory.mktemp("mini"))
+
+
+def test_every_branch_of_the_new_framework_is_tried_and_right(report):
+    assert {name: candidate.status for name, candidate in by_name(report).items()} == {
+        "mini @ mini-eager": "ok",
+        f"{DENSE}[fp32] @ mini-runtime": "ok",
+        f"{DENSE}[fp16] @ mini-runtime": "ok",
+    }
+    assert report.best.precision == "fp32"
+    assert [m.batch_size for m in report.best.measurements] == [1, 3]
+
+
+def test_what_is_loaded_takes_and_returns_the_frameworks_own_tensors(report):
+    x = SAMPLES[0]
+    for candidate in report.candidates:
+        with candidate.load() as loaded:
+            answer = loaded(x)
+        assert isinstance(answer, mini.Array)
+        np.testing.assert_allclose(answer.value, layer()(x).value, rtol=1e-2)
+
+
+def test_its_formats_runners_and_profiler_are_known_like_all_others():
+    with using(mini) as found:
+        assert set(nav.formats()) == {"python", "mini", "mini-json", "mini-npz"}
+        assert set(nav.runners()) == {"python", "mini-eager", "mini-runtime"}
+        assert [c.name for c in nav.graph().conversions] == [
+            "mini->mini-json",
+            f"{DENSE[6:]}[fp16]",
+            f"{DENSE[6:]}[fp32]",
+        ]
+        measure = found.profilers["mini-cpu-time"].implementation.resolve()(Context(signature=Signature(())))
+    assert 0.01 <= measure(lambda: sum(range(2_000_000))) < 10
+
+
+def test_its_options_and_targets_are_checked_like_all_others(tmp_path):
+    with using(mini):
+        with pytest.raises(RequestError, match="did you mean 'dtype'"):
+            optimize(tmp_path, options={"mini-npz": {"dtyp": "float16"}})
+        with pytest.raises(RequestError, match="did you mean 'mini-npz'"):
+            optimize(tmp_path, targets=["mini-nzp"])
+        with pytest.raises(NoPathError, match="no runner can be reached"):
+            optimize(tmp_path, targets=["mini-json"], runners=["mini-runtime"])
+
+
+def test_the_core_does_not_know_it():
+    for module in SOURCES.rglob("*.py"):
+        if module.parent.name != "testing":
+            assert not re.search(r"\bmini\b|miniframework", module.read_text()), module
+
+
+def test_it_is_known_only_by_its_plugin():
+    with using(mini):
+        assert "mini" in plugins.installed().formats
+    assert "mini" not in plugins.discover().formats
+
+
+# what goes wrong costs its own branch
+
+CONVERTING = {
+    "exits": ("failed", "ended with exit code 7 before it had a result"),
+    "floods": ("failed", "ended with exit code 1 .* last lines: .*line 1999.. of a flood"),
+    "interrupts": ("failed", "KeyboardInterrupt|exit code 1"),
+    "killed": ("failed", "was ended by SIGKILL, as the kernel does when memory runs out"),
+    "leaks": ("ok", None),
+    "leaves": ("failed", "SystemExit: enough"),
+    "loud": ("ok", None),
+    "names": ("failed", "returned dict; its author must return Names or None"),
+    "nothing": ("failed", r"wrote no model\.npz; its author must write model\.npz"),
+    "raises": ("failed", "ValueError: no way to go on in raises"),
+    "right": ("ok", None),
+    "segfaults": ("failed", "was ended by SIGSEGV, a crash in native code; last lines: about to fall"),
+    "threads": ("ok", None),
+    "wrong": ("incorrect", "batch 1: .*output 'output'|sample 0: .*"),
+}
+RUNNING = {
+    "exits": ("failed", "exit code 7"),
+    "killed": ("failed", "SIGKILL"),
+    "other": ("failed", "runner 'bad-runtime' returned function; its author must return a LoadedModel"),
+    "raises": ("failed", "raised ValueError: no way"),
+    "right": ("ok", None),
+    "segfaults": ("failed", "SIGSEGV"),
+}
+
+
+def variants(misbehaving, names):
+    return tuple(Variant(name, misbehaving.Deed(name), FP32) for name in names)
+
+
+def converter(misbehaving, *names):
+    declared = Converter(
+        source="mini-json",
+        target="mini-npz",
+        implementation=Ref("misbehaving:convert"),
+        options=misbehaving.Deed,
+        variants=variants(misbehaving, names),
+    )
+    return SimpleNamespace(__name__="bad converter", declare_converters=hookimpl(lambda: [declared]))
+
+
+def runner(misbehaving, *names):
+    declared = Runner(
+        name="bad-runtime",
+        formats=("mini-npz",),
+        implementation=Ref("misbehaving:load"),
+        options=misbehaving.Deed,
+        variants=variants(misbehaving, names),
+    )
+    return SimpleNamespace(__name__="bad runner", declare_runners=hookimpl(lambda: [declared]))
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory, misbehaving):
+    with using(mini, converter(misbehaving, *CONVERTING)):
+        return by_name(optimize(tmp_path_factory.mktemp("converted")))
+
+
+@pytest.mark.parametrize("deed", CONVERTING)
+def test_a_converter_that_misbehaves_costs_its_own_branch(deed, converted):
+    candidate = converted[f"{DENSE}[{deed}] @ mini-runtime"]
+    status, reason = CONVERTING[deed]
+    assert candidate.status == status, candidate.reason
+    if reason is None:
+        assert candidate.reason is None
+        return
+    assert re.search(reason, candidate.reason), candidate.reason
+    assert len(candidate.reason) < 600
+    if status == "failed":
+        assert candidate.reason.startswith(f"{DENSE}[{deed}]: ")
+        assert "reproduce.py" in candidate.remedy
+        assert candidate.log.exists()
+
+
+def test_what_others_do_wrong_changes_nothing_for_the_rest(converted):
+    assert converted["mini @ mini-eager"].status == "ok"
+    assert converted[f"{DENSE}[fp32] @ mini-runtime"].status == "ok"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, misbehaving):
+    with using(mini, runner(misbehaving, *RUNNING)):
+        return by_name(optimize(tmp_path_factory.mktemp("run"), options={"mini-npz": {"dtype": "float32"}}))
+
+
+@pytest.mark.parametrize("deed", RUNNING)
+def test_a_runner_that_misbehaves_costs_its_own_branch(deed, run):
+    candidate = run[f"{DENSE}[fp32] @ bad-runtime[{deed}]"]
+    status, reason = RUNNING[deed]
+    assert candidate.status == status, candidate.reason
+    assert reason is None or re.search(reason, candidate.reason), candidate.reason
+
+
+def test_a_hang_takes_half_of_the_budget_at_most_and_leaves_the_others_the_rest(tmp_path, misbehaving):
+    with using(mini, converter(misbehaving, "hangs")):
+        began = time.monotonic()
+        found = by_name(optimize(tmp_path, budget=12, batch_sizes=[1]))
+    assert time.monotonic() - began < 20
+    hung = found.pop(f"{DENSE}[hangs] @ mini-runtime")
+    assert (hung.status, {candidate.status for candidate in found.values()}) == ("failed", {"ok"})
+    assert re.search("was stopped after [3456] s, its time limit; last lines: going to sleep", hung.reason)
+
+
+# the workers below
+
+
+@pytest.fixture(scope="module")
+def workers(importable):
+    with Workers() as pool:
+        yield pool
+
+
+@pytest.fixture
+def perform(workers, misbehaving, tmp_path):
+    def perform(deed, timeout=60.0, place=""):
+        folder = tmp_path / deed
+        (folder / "output").mkdir(parents=True)
+        job = Job(
+            function=Ref("misbehaving:step"),
+            argument=misbehaving.Deed(deed, str(place)),
+            result=misbehaving.Answer,
+            preload=("misbehaving",),
+        )
+        return workers.run(job, folder, folder / "output", timeout=timeout)
+
+    return perform
+
+
+@pytest.mark.parametrize("deed", ["hangs", "stubborn"])
+def test_a_step_that_hangs_is_ended_at_its_time_limit_and_the_next_one_runs(deed, perform):
+    began = time.monotonic()
+    outcome = perform(deed, timeout=1.0)
+    assert isinstance(outcome, Failed)
+    assert outcome.reason.startswith("was stopped after 1 s, its time limit")
+    assert time.monotonic() - began < 10
+    assert isinstance(perform("right"), Done)
+
+
+@pytest.mark.parametrize("deed", ["segfaults", "exits", "killed", "raises", "leaves", "floods"])
+def test_a_step_that_fails_leaves_its_worker_as_it_was(deed, perform, workers):
+    assert isinstance(perform("right"), Done)
+    process = workers._workers[("misbehaving",)].process
+    outcome = perform(deed)
+    assert isinstance(outcome, Failed)
+    assert outcome.log.exists()
+    assert workers._workers[("misbehaving",)].process is process
+    assert process.poll() is None
+
+
+def test_each_step_has_a_process_of_its_own(perform, tmp_path):
+    first, second = perform("right"), perform("loud")
+    assert first.value.pid != second.value.pid
+    assert os.getpid() not in (first.value.pid, second.value.pid)
+
+
+def test_what_a_step_started_ends_with_it(perform, tmp_path):
+    place = tmp_path / "pid"
+    assert isinstance(perform("children", place=place), Done)
+    child = int(place.read_text())
+    for _ in range(100):
+        if not running(child):
+            return
+        time.sleep(0.05)
+    pytest.fail(f"process {child} still runs")
+
+
+def running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
