@@ -88,13 +88,14 @@ class Candidate:
 class LoadedCandidate:
     """A model ready to be called: takes and returns what the source does, in the kind of tensor passed in."""
 
-    def __init__(self, name: str, running: Running, signature: Signature) -> None:
+    def __init__(self, name: str, running: Running, signature: Signature, keep: Any = None) -> None:
         from navigator_core.loading import like_the_source
 
         self.name = name
         self.signature = signature
         self._running = running
         self._call = like_the_source(running, signature)
+        self._keep = keep  # some runners read their files while they run
         self._closed = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -139,4 +140,4 @@ def load(candidate: Candidate, home: Home, device: str) -> LoadedCandidate:
         raise
     except ImportError as error:
         raise RequestError(f"{candidate.name} cannot be loaded here: {error}") from error
-    return LoadedCandidate(candidate.name, running, home.signature)
+    return LoadedCandidate(candidate.name, running, home.signature, home.keep)

@@ -137,6 +137,7 @@ class Workers:
     def _run(self, job: Job[T], folder: Path, deadline: float, heard: Callable[[dict[str, Any]], None]) -> str | None:
         """None when the step wrote its result, else the sentence that says how it ended."""
         child: int | None = None
+        over = False
         try:
             active = self._worker(job.preload)
             active.send({"do": "run", "folder": str(folder)})
@@ -145,23 +146,24 @@ class Workers:
                 if "pid" in message:
                     child = message["pid"]
                 elif "exit" in message:
+                    over = True
                     finished = (folder / "result.json").exists()
                     return None if finished else describe_exit(message["exit"])
                 else:
                     heard(message)
         except TimeoutError:
-            if child is not None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(child, signal.SIGKILL)
-            self._end(job.preload)
             return "was stopped after {seconds} s, its time limit"
         except (EOFError, OSError) as error:
-            self._end(job.preload)
-            return f"the worker ended ({type(error).__name__})"
+            return f"lost its worker, which ended ({type(error).__name__})"
+        finally:
+            if not over:
+                _kill_group(child)
+                self._end(job.preload)
 
     def _worker(self, preload: tuple[str, ...]) -> _Worker:
         active = self._workers.get(preload)
         if active is None or active.process.poll() is not None:
+            self._end(preload)
             active = self._workers[preload] = start_worker(preload)
         return active
 
@@ -198,9 +200,21 @@ def start_worker(preload: tuple[str, ...]) -> _Worker:
             start_new_session=True,  # Ctrl-C reaches us, and we end the worker
         )
     active = _Worker(process, ours)
-    active.send({"do": "start", "sys_path": [entry or str(Path.cwd()) for entry in sys.path], "preload": list(preload)})
-    active.receive(time.monotonic() + START_TIMEOUT)
+    try:
+        path = [entry or str(Path.cwd()) for entry in sys.path]
+        active.send({"do": "start", "sys_path": path, "preload": list(preload)})
+        active.receive(time.monotonic() + START_TIMEOUT)
+    except BaseException:
+        active.end()
+        raise
     return active
+
+
+def _kill_group(child: int | None) -> None:
+    """End a step and whatever it started."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if child is not None:
+            os.killpg(child, signal.SIGKILL)
 
 
 def _environment() -> dict[str, str]:
@@ -247,9 +261,9 @@ def _raised(error: dict[str, Any]) -> BaseException | None:
     if error["source"] is None:
         return None
     raised: BaseException
-    if error["pickled"]:
-        raised = pickle.loads(base64.b64decode(error["pickled"]))
-    else:
+    try:
+        raised = pickle.loads(base64.b64decode(error["pickled"] or ""))
+    except Exception:  # its class, or what it holds, cannot be had here
         raised = RuntimeError(f"{error['type']}: {error['message']}")
     raised.add_note(f"{error['source']}\n\nWhere it was raised, in a worker:\n{error['traceback']}")
     return raised
@@ -275,7 +289,9 @@ def shorten(text: str, limit: int = 300) -> str:
 
 def _with_log(sentence: str, folder: Path) -> str:
     try:
-        tail = (folder / "log.txt").read_bytes()[-4000:].decode(errors="replace").strip().splitlines()
+        with (folder / "log.txt").open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - 4000))
+            tail = log.read().decode(errors="replace").strip().splitlines()
     except OSError:
         return sentence
     last = " | ".join(line.strip() for line in tail[-LOG_LINES:] if line.strip())

@@ -11,8 +11,10 @@ import numpy as np
 from attrs import field, frozen
 
 from navigator_core import shipping, tensors
+from navigator_core.errors import RequestError
 from navigator_core.loading import Running, like_the_source
 from navigator_core.signature import Signature
+from navigator_core.worker import SourceRaisedError
 
 
 @frozen
@@ -30,9 +32,15 @@ class Metric:
 
 
 def store(verify: Any, folder: Path) -> Path:
-    """Write the gate where a worker finds it. Raises what pickle raises for one that cannot leave this process."""
+    """Write the gate where a worker finds it. Raises RequestError for one that cannot leave this process."""
     path = stored(folder)
-    path.write_bytes(shipping.dumps(verify))
+    try:
+        path.write_bytes(shipping.dumps(verify))
+    except Exception as error:  # what a foreign __reduce__ raises is not foreseeable
+        raise RequestError(
+            f"verify cannot be sent to a worker ({type(error).__name__}: {error}); it must not hold locks, open files or "
+            "the like"
+        ) from error
     return path
 
 
@@ -42,9 +50,17 @@ def stored(folder: Path) -> Path:
 
 
 def measure_source(path: Path | None, run: Running, signature: Signature) -> dict[str, float]:
-    """The source's own value of the metric, by its name; empty where there is no metric."""
+    """The source's own value of the metric, by its name; empty where there is no metric.
+
+    Raises SourceRaisedError, caused by what the user's function raised.
+    """
     gate = _load(path)
-    return {gate.name: float(gate.function(like_the_source(run, signature)))} if isinstance(gate, Metric) else {}
+    if not isinstance(gate, Metric):
+        return {}
+    try:
+        return {gate.name: float(gate.function(like_the_source(run, signature)))}
+    except Exception as error:
+        raise SourceRaisedError(f"the metric {gate.name!r} raised on the source itself") from error
 
 
 def check(
@@ -58,13 +74,16 @@ def check(
     gate = _load(path)
     if gate is None:
         return {}, {}
-    if isinstance(gate, Metric):
-        value = float(gate.function(like_the_source(run, signature)))
-        return {gate.name: _judge(gate, value, source[gate.name])}, {gate.name: value}
-    references = [_as_source(signature, reference, run.kind_passed) for reference, _ in pairs]
-    candidates = [_as_source(signature, candidate, run.kind_passed) for _, candidate in pairs]
-    answer = gate(references, candidates)
-    return {"verify": "ok" if bool(answer) else "the user's verify function said no"}, {}
+    name = gate.name if isinstance(gate, Metric) else "verify"
+    try:
+        if isinstance(gate, Metric):
+            value = float(gate.function(like_the_source(run, signature)))
+            return {name: _judge(gate, value, source[name])}, {name: value}
+        references = [_as_source(signature, reference, run.kind_passed) for reference, _ in pairs]
+        candidates = [_as_source(signature, candidate, run.kind_passed) for _, candidate in pairs]
+        return {name: "ok" if bool(gate(references, candidates)) else "the user's verify function said no"}, {}
+    except Exception as error:  # of the user's function, or of a candidate that cannot do what the metric asks
+        return {name: f"raised {type(error).__name__}: {error}"}, {}
 
 
 def _judge(metric: Metric, value: float, source: float) -> str:
@@ -72,7 +91,7 @@ def _judge(metric: Metric, value: float, source: float) -> str:
         return f"{metric.name} is {value}"
     if metric.minimum is not None and value < metric.minimum:
         return f"{metric.name} is {value:.6g}, below the minimum {metric.minimum:.6g}"
-    if metric.max_drop is not None and source - value > metric.max_drop:
+    if metric.max_drop is not None and not source - value <= metric.max_drop:  # the source's may be NaN
         return f"{metric.name} is {value:.6g}, {source - value:.3g} below the source's; allowed {metric.max_drop:.3g}"
     return "ok"
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -194,15 +196,22 @@ def reopen(path: Path, *, trust: bool = False, extract: bool = True) -> Package:
         trusted = trust or _signed(archive)
         if not extract:
             return Package(path, made)
-        folder = tempfile.TemporaryDirectory(prefix="navigator-")
+        folder = _Folder()
         artifacts = [name for name in archive.names() if name.startswith("artifacts/")]
-        root = Path(folder.name)
-        archive.extract(root, artifacts)
+        archive.extract(folder.path, artifacts)
     signature = made.signature
-    candidates = tuple(_placed(c, root, signature, trusted, folder, set(artifacts)) for c in made.candidates)
+    candidates = tuple(_placed(c, folder, signature, trusted, set(artifacts)) for c in made.candidates)
     lost = sorted(set(structure.unbuildable(signature.structure.output if signature.structure else None)))
     notes = tuple(f"{name} is not to be had here: it becomes a dict that also answers to attributes" for name in lost)
     return Package(path, evolve(made, candidates=candidates, notes=(*made.notes, *notes)), folder)
+
+
+class _Folder:
+    """A temporary folder, gone with the last that refers to it: neither packages nor candidates need closing."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="navigator-"))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
 def _read_report(archive: Archive, path: Path) -> Report:
@@ -224,7 +233,7 @@ def _signed(archive: Archive) -> bool:
 
 
 def _placed(
-    candidate: Candidate, root: Path, signature: Signature, trusted: bool, folder: Any, inside: set[str]
+    candidate: Candidate, folder: _Folder, signature: Signature, trusted: bool, inside: set[str]
 ) -> Candidate:
     """The candidate with its artifact's path on this machine and what it needs to be loaded."""
     if candidate.recipe is None:
@@ -241,7 +250,7 @@ def _placed(
     if path is not None:
         if not any(name == path.as_posix() or name.startswith(f"{path.as_posix()}/") for name in inside):
             raise PackageError(f"the report names {path}, which is not in the package")
-        path = root / path
+        path = folder.path / path
     return evolve(candidate, path=path, home=Home(signature, locked=locked, keep=folder))
 
 

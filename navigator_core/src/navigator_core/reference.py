@@ -20,7 +20,7 @@ from navigator_core.inspection import Inspection
 from navigator_core.loading import Running
 from navigator_core.samples import Arrays, Samples, dynamic_axes
 from navigator_core.signature import Signature
-from navigator_core.understanding import close, understand
+from navigator_core.understanding import repeats, understand
 from navigator_core.verification import Noise
 from navigator_core.worker import Emit
 
@@ -86,7 +86,7 @@ def inspect(inspection: Inspection, folder: Path, emit: Emit) -> Reference:
     samples = Samples(given, inspection.dtypes, parameters or (), inspection.runner.passed, allowed=allowed)
     signature, notes = understand(inspection, samples, model)
     run = inspection.start(model, signature)
-    stochastic = not all(map(close, run(given[0]).values(), run(given[0]).values()))
+    stochastic = not repeats(run, given[0])
     batched = any(spec.batch_axis is not None for spec in signature.inputs)
     sizes, size_notes = _sizes(inspection, signature, run, given, batched)
     signature = signature.with_batch(max(*sizes, ODD)) if batched else signature

@@ -60,7 +60,8 @@ def _table(report: Report) -> Table:
         ("candidate", "left"), ("precision", "left"), ("verdict", "left"), ("error / bar", "right"), ("batch", "right"),
         ("latency p50", "right"), ("throughput", "right"), ("speed-up", "right"), ("memory", "right"),
     ):  # fmt: skip
-        table.add_column(name, justify="left" if justify == "left" else "right", no_wrap=name != "candidate")
+        # all of them may wrap: on a narrow terminal, no_wrap ones push the first column out of sight
+        table.add_column(name, justify="left" if justify == "left" else "right", overflow="fold")
     for candidate in report.candidates:
         if candidate.status in ("ok", "incorrect"):
             _rows(table, report, candidate)

@@ -139,7 +139,7 @@ def _size(value: Any) -> int:
         return sum(map(_size, (*value.args, *value.kwargs.values())))
     if tensors.is_tensor(value):
         size = getattr(value, "nbytes", None)
-        return size if isinstance(size, int) else int(np.prod(value.shape, dtype=np.int64)) * 4
+        return size if isinstance(size, int) else int(np.prod(tensors.shape_of(value), dtype=np.int64)) * 4
     items = trees.children(value)
     return sum(map(_size, items[1].values())) if items and not isinstance(value, TensorSpec) else 0
 
@@ -253,12 +253,13 @@ def _agree(parameters: Sequence[Sequence[Parameter]], leaves: Sequence[Mapping[s
             a, b = leaves[0][name], value
             if tensors.dtype_of(a) != tensors.dtype_of(b):
                 raise RequestError(
-                    f"input {name!r} is {tensors.dtype_of(a)} in sample 0 and {tensors.dtype_of(b)} in sample {number}; "
-                    "element types are never cast: make them equal"
+                    f"input {name!r} is {tensors.dtype_of(a)} in sample 0 and {tensors.dtype_of(b)} in sample "
+                    f"{number}; element types are never cast: make them equal"
                 )
-            if len(a.shape) != len(b.shape):
+            axes, others = len(tensors.shape_of(a)), len(tensors.shape_of(b))
+            if axes != others:
                 raise RequestError(
-                    f"input {name!r} has {len(a.shape)} axes in sample 0 and {len(b.shape)} in sample {number}"
+                    f"input {name!r} has {axes} axes in sample 0 and {others} in sample {number}"
                 )
 
 

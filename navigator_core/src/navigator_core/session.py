@@ -21,6 +21,8 @@ from navigator_core.execution import DEFAULT_TIMEOUT, Done, Failed, Job, Outcome
 from navigator_core.workspace import Run, Workspace
 
 RESULT = "navigator-result.json"
+NEEDED = "prepare"
+"""The stage without which there is nothing to report: no budget skips or stops it."""
 
 T = TypeVar("T")
 Observer = Callable[[Event], None]
@@ -88,12 +90,14 @@ class Session:
             outcome: Outcome[T] = attrs.evolve(_stored(found, job), cached=True)
             self._finished(name, stage, outcome, judge)
             return outcome, found
-        if self.left <= 0:
+        if self.left <= 0 and stage != NEEDED:
             outcome = Failed("the time budget was spent", 0.0, skipped=True)
             self._finished(name, stage, outcome, judge)
             return outcome, self.run.folder
         folder = self.run.step_folder(name)
-        limit = min(DEFAULT_TIMEOUT if timeout is None else timeout, max(self.left, 1.0))
+        limit = DEFAULT_TIMEOUT if timeout is None else timeout
+        if stage != NEEDED:
+            limit = min(limit, max(self.left, 1.0))
 
         def build(output: Path) -> None:
             done = self.workers.run(job, folder, output, heard=heard, here=here, timeout=limit)
@@ -174,8 +178,9 @@ def key_of(job: Job[Any], workspace: Path, versions: Mapping[str, str]) -> str |
     something of this run alone, which no later run could find.
     """
     argument = serde.to_data(job.argument)
-    root = f"{workspace}/"
-    if f"{root}runs/" in json.dumps(argument):
+    root = json.dumps(f"{workspace}/")[1:-1]
+    text = json.dumps(argument)
+    if f"{root}runs/" in text:
         return None
-    plain = json.loads(json.dumps(argument).replace(root, ""))
+    plain = json.loads(text.replace(root, ""))
     return serde.digest(job.function.target, plain, dict(versions))

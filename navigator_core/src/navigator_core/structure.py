@@ -297,7 +297,7 @@ def outline(node: Node) -> str:
 def brief(value: Any) -> str:
     """A value in a few words for a message."""
     if tensors.is_tensor(value):
-        return f"a tensor of shape {tuple(int(n) for n in value.shape)}"
+        return f"a tensor of shape {tensors.shape_of(value)}"
     items = children(value)
     if items is not None:
         return f"a {type(value).__name__} with {', '.join(map(repr, items[1])) or 'nothing inside'}"

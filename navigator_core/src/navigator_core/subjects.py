@@ -81,7 +81,10 @@ class FileAnswer:
 
 
 def identify(model: Any, samples: Any, request: Request, plugins: Plugins) -> Identified:
-    """Which format or framework the model is of. Raises RequestError if that cannot be told, or nothing installed runs it."""
+    """Which format or framework the model is of.
+
+    Raises RequestError if that cannot be told, or nothing installed runs it.
+    """
     tensors.register(plugins.tensors.values())
     calls: tuple[Call, ...] | None = None
     notes: tuple[str, ...] = ()

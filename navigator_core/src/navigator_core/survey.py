@@ -65,11 +65,13 @@ def choose(wanted: str, survey: Survey, declared: Iterable[str], runs_on: Iterab
 
     Raises RequestError for a kind that no plugin declares and for a device that is not there.
     """
+    kinds = set(declared)
     if wanted == "auto":
-        usable = [d for d in survey.devices if kind(d.name) != CPU and kind(d.name) in set(runs_on)]
+        fits = set(runs_on) - {CPU}
+        usable = [device for device in survey.devices if kind(device.name) in fits]
         return usable[0] if usable else _named(CPU, survey)
-    if kind(wanted) not in set(declared):
-        raise unknown("device", wanted, {*declared, "auto"})
+    if kind(wanted) not in kinds:
+        raise unknown("device", wanted, {*kinds, "auto"})
     return _named(wanted, survey)
 
 

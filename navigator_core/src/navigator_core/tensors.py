@@ -82,6 +82,20 @@ def is_native(dtype: str) -> bool:
         return False
 
 
+def shape_of(value: Any) -> tuple[int, ...]:
+    """A tensor's shape, by its ``shape`` if it has one, else as numpy sees it."""
+    shape = getattr(value, "shape", None)
+    return tuple(int(n) for n in (to_numpy(value).shape if shape is None or callable(shape) else shape))
+
+
+def shape_of(value: Any) -> tuple[int, ...]:
+    """The sizes of a tensor's axes, of whatever kind; one that does not tell them is looked at as a numpy array."""
+    try:
+        return tuple(int(n) for n in value.shape)
+    except (AttributeError, TypeError, ValueError):
+        return tuple(to_numpy(value).shape)
+
+
 def device_of(value: Any) -> str:
     """Where a tensor lies, as its kind says: "cuda:0"; "cpu" for a kind that knows no devices."""
     found = kind_of(value)

@@ -58,7 +58,11 @@ def find(
             return Truth(references, moved, "the source itself", tuple(notes))
         except Exception as error:  # models with a type of their own inside cannot be widened
             notes.append(f"no truth in float64 ({type(error).__name__}: {error}); the truth is the source itself")
-    moved = verification.measure_noise(references, _run_moved(inspection, model, signature, made))
+    try:
+        moved = verification.measure_noise(references, _run_moved(inspection, model, signature, made))
+    except Exception as error:  # a source may refuse values that are a little off
+        notes.append(f"the source's noise is not known ({type(error).__name__}: {error})")
+        moved = verification.measure_noise(references, references)
     return Truth(references, moved, "the source itself", tuple(notes))
 
 

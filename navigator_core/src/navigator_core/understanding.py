@@ -20,7 +20,10 @@ MOST_HYPOTHESES = 6
 
 
 def understand(inspection: Inspection, samples: Samples, model: Any) -> tuple[Signature, tuple[str, ...]]:
-    """The signature with its dynamic axes; the batch axis is the first guess that running the source proves."""
+    """The signature with its dynamic axes; the batch axis is the first guess that running the source proves.
+
+    One whose rows do not influence each other goes first.
+    """
     signature = initial_signature(samples)
     if inspection.file_signature is not None:
         signature = evolve(signature, structure=None)
@@ -32,12 +35,17 @@ def understand(inspection: Inspection, samples: Samples, model: Any) -> tuple[Si
     outputs_batch: axes.Axes = {}
     notes: list[str] = []
     guesses = list(axes.hypotheses(shapes, inspection.batching, samples.allowed))
+    ordered = not guesses or repeats(run, samples.arrays[0])
     for guess in guesses[:MOST_HYPOTHESES]:
-        proved = prove(run, samples.arrays[0], guess)
-        if proved is not None:
+        proved = prove(run, samples.arrays[0], guess, ordered=ordered)
+        if proved is None:
+            continue
+        apart = not ordered or independent(run, samples.arrays[0], guess, proved)
+        if apart or not outputs_batch:
             inputs_batch, outputs_batch = guess, proved
+        if apart:
             break
-    else:
+    if not outputs_batch:
         why = "no axis of the inputs behaves like a batch when the source is run with one row more"
         if any(axis is not None for axis in (inspection.batching or {}).values()):
             raise RequestError(f"batching={dict(inspection.batching or {})} does not hold: {why}")
@@ -53,12 +61,13 @@ def understand(inspection: Inspection, samples: Samples, model: Any) -> tuple[Si
 
 
 def prove(
-    run: Callable[[Arrays], dict[str, np.ndarray]], sample: Arrays, guess: axes.Axes
+    run: Callable[[Arrays], dict[str, np.ndarray]], sample: Arrays, guess: axes.Axes, *, ordered: bool = True
 ) -> dict[str, int | None] | None:
     """The batch axis of each output, if the guess holds for the inputs, else None.
 
     Run with n and n+1 rows: each output must grow by one in one axis at most, one of them at least; and turning the
-    rows round must turn the outputs round, which tells a batch from an axis such as time.
+    rows round must turn the outputs round, which tells a batch from an axis such as time (``ordered=False``: not asked
+    of a stochastic source).
     """
     rows = max(2, next(sample[name].shape[axis] for name, axis in guess.items() if axis is not None))
     fewer, more = _rows(sample, guess, rows), _rows(sample, guess, rows + 1)
@@ -75,10 +84,23 @@ def prove(
         grown = [i for i, (m, n) in enumerate(zip(small.shape, large.shape, strict=True)) if n != m]
         if len(grown) > 1 or any(large.shape[i] != small.shape[i] + 1 for i in grown):
             return None
-        if grown and not close(np.roll(large, 1, grown[0]), turned[name]):
+        if grown and ordered and not close(np.roll(large, 1, grown[0]), turned[name]):
             return None
         found[name] = grown[0] if grown else None
     return found if any(axis is not None for axis in found.values()) else None
+
+
+def independent(
+    run: Callable[[Arrays], dict[str, np.ndarray]], sample: Arrays, guess: axes.Axes, proved: axes.Axes
+) -> bool:
+    """Whether a row more leaves the others as they are: so it is in a batch, and not along a time that is attended to."""
+    rows = max(2, next(sample[name].shape[axis] for name, axis in guess.items() if axis is not None))
+    fewer, more = (run(_rows(sample, guess, n)) for n in (rows, rows + 1))
+    return all(
+        close(array, np.take(more[name], range(array.shape[axis]), axis))
+        for name, array in fewer.items()
+        if (axis := proved[name]) is not None
+    )
 
 
 def _rows(sample: Arrays, guess: axes.Axes, rows: int) -> dict[str, np.ndarray]:
@@ -95,10 +117,18 @@ def _rows(sample: Arrays, guess: axes.Axes, rows: int) -> dict[str, np.ndarray]:
     }
 
 
+def repeats(run: Callable[[Arrays], dict[str, np.ndarray]], sample: Arrays) -> bool:
+    """Whether the source answers the same when it is asked again."""
+    first, again = _ask(run, sample, "sample 0"), _ask(run, sample, "sample 0, when called again")
+    return all(close(array, again[name]) for name, array in first.items())
+
+
 def close(a: np.ndarray, b: np.ndarray) -> bool:
     """Equal but for rounding, in all but one value of a hundred (integers may flip at a tie)."""
     if a.shape != b.shape:
         return False
+    if not a.size:
+        return True
     if a.dtype.kind not in "fc":
         return bool((a == b).mean() > 0.99)
     finite = np.isfinite(a) & np.isfinite(b)
@@ -113,7 +143,7 @@ def _with_outputs(inspection: Inspection, signature: Signature, model: Any, samp
     recorder = RecordingSignature(signature.inputs, (), signature.structure)
     running = inspection.start(model, recorder)
     try:
-        flat = running.model.call(running.bring_in(sample))
+        flat = running.model.call(running.bring_in({name: array.copy() for name, array in sample.items()}))
     except RequestError:
         raise
     except Exception as error:
@@ -125,7 +155,7 @@ def _with_outputs(inspection: Inspection, signature: Signature, model: Any, samp
         if len(wanted) != len(names) or len(set(wanted)) != len(wanted):
             raise RequestError(f"output_names must be {len(names)} different names, for {', '.join(names)}")
         names = dict(zip(names, wanted, strict=True))
-    specs = tuple(TensorSpec(names[n], tensors.dtype_of(v), tuple(int(k) for k in v.shape)) for n, v in flat.items())
+    specs = tuple(TensorSpec(names[n], tensors.dtype_of(v), tensors.shape_of(v)) for n, v in flat.items())
     built = signature.structure
     if built is not None:
         built = evolve(built, output=structure.rename(node, names) if node is not None else None)

@@ -138,7 +138,8 @@ def optimize(
 ) -> None:
     """Try every way to run MODEL, say which is best.
 
-    What is wrong cannot be. MODEL is a file, a folder, or package.module:factory, a function that returns (model, samples).
+    What is wrong cannot be best. MODEL is a file, a folder, or package.module:factory, a function that returns
+    (model, samples).
     """
     from navigator_core import api
     from navigator_core.results import Tolerance

@@ -120,13 +120,16 @@ def _arrays(path: Path) -> Any:
     import numpy as np
 
     try:
-        loaded = np.load(path, allow_pickle=False)
-        return loaded if isinstance(loaded, np.ndarray) else dict(loaded)
+        with path.open("rb") as stream:
+            loaded = np.load(stream, allow_pickle=False)
+            return loaded if isinstance(loaded, np.ndarray) else dict(loaded)
     except ValueError:  # its message would advise to unpickle the file
         reason = "it is no .npz or .npy file of plain numbers"
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         reason = str(error) or "it is empty"
-    raise RequestError(f"{str(path)!r} cannot be read as samples: {reason}; numpy.savez(path, name=array, ...) writes them")
+    raise RequestError(
+        f"{str(path)!r} cannot be read as samples: {reason}; numpy.savez(path, name=array, ...) writes them"
+    )
 
 
 def made_up(shapes: Iterable[str], ranges: Iterable[str]) -> Any:

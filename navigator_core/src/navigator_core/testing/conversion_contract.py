@@ -41,6 +41,7 @@ class ConversionContract:
 
     module: str
     conversion: str
+    device: str = "cpu"
     batch_sizes: ClassVar[tuple[int, ...]] = (1, 3, 8)
     tolerance: Tolerance | None = None
     options: ClassVar[dict[str, Any]] = {}
@@ -82,7 +83,7 @@ class ConversionContract:
             workspace=folder / "workspace",
             tolerance=cls.tolerance,
             options=cls.options,
-            device="cpu",
+            device=cls.device,
             seconds=0.02,
         )
         before = _state(model, cls._plugins)

@@ -52,10 +52,6 @@ class Array:
 
     value: np.ndarray
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.value.shape
-
 
 @frozen(eq=False)
 class Model:
