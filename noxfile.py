@@ -37,6 +37,7 @@ CONSTRAINTS = ("-c", "constraints.txt")
 CORE = "./navigator_core"
 PYTEST = ("pytest>=8.3", "hypothesis>=6.100")
 OFFLINE = {"HF_HUB_OFFLINE": "1"}
+BENCHMARKS = ("imports", "install_size", "call_overhead", "optimize_time", "winner")
 
 
 @nox.session
@@ -116,10 +117,11 @@ def tests_e2e(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """What the performance claims rest on; takes long and wants a quiet machine: `nox -s bench [-- script.py ...]`."""
+    """What the performance claims rest on; takes long and wants a quiet machine: `nox -s bench [-- winner --quick]`."""
     _install_everything(session)
-    for script in session.posargs or sorted(map(str, ROOT.glob("benchmarks/*.py"))):
-        session.run("python", script, env=OFFLINE)
+    options = [argument for argument in session.posargs if argument.startswith("-")] or ["--save"]
+    for name in [argument for argument in session.posargs if not argument.startswith("-")] or BENCHMARKS:
+        session.run("python", f"benchmarks/{name}.py", *options, env=OFFLINE)
 
 
 def _install_everything(session: nox.Session) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from navigator_core import Call, Context, Dim, Signature, TensorSpec, tensors, testing
+from navigator_core.errors import PluginError
 from navigator_core.python_callable import parameters
 from navigator_core.samples import gather, initial_signature, parameters_of
 from navigator_core.testing import miniframework as mini
@@ -261,3 +262,57 @@ def test_a_suite_without_a_case_says_what_is_missing(tmp_path):
     for suite, method in ((testing.RunnerContract, "case"), (testing.ConversionContract, "source")):
         with pytest.raises(NotImplementedError, match=f"Broken.{method} must return"):
             getattr(broken(suite), method)(tmp_path)
+
+
+CONVERTER = """
+import json
+from pathlib import Path
+from navigator_core.testing.miniframework import *
+from navigator_core.testing import miniframework as mini
+
+@hookimpl
+def declare_converters():
+    return [Converter(source="mini-json", target="mini-npz", implementation=Ref(f"{__name__}:careless"))]
+
+def careless(source, output, options, context):
+    Path("left.behind").write_text("here")
+    layer = json.loads(source.read_text())
+    layer["bias"][0] += 1
+    output.with_name("other.json").write_text(json.dumps(layer))
+    mini.convert(output.with_name("other.json"), output, mini.Storage(), context)
+"""
+
+
+def test_a_careless_converter_is_told(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "careless_converter.py").write_text(CONVERTER)
+    suite = broken(TestMiniConverter, module="careless_converter", conversion="mini->mini-json->mini-npz")
+    suite.setup_class()
+    try:
+        with pytest.raises(AssertionError, match=r"is incorrect: .*output 'output'"):
+            suite.test_it_answers_as_the_source_in_a_process_of_its_own()
+        with pytest.raises(AssertionError):
+            suite.test_nothing_is_left_in_the_working_directory()
+    finally:
+        suite.teardown_class()
+
+
+def test_a_conversion_that_is_not_there_is_told_with_those_that_are():
+    suite = broken(TestMiniConverter, conversion="mini->mini-json->mini-npz[int4]")
+    suite.setup_class()
+    try:
+        with pytest.raises(AssertionError, match=r"there is no .*\[int4\], only .*\[fp32\]"):
+            suite.test_the_artifact_lies_where_the_format_says()
+    finally:
+        suite.teardown_class()
+
+
+def test_a_plugin_that_is_set_aside_cannot_be_used():
+    class Plugin:
+        __name__ = "bad"
+
+        def declare_formats(self):
+            return [3]
+
+    with pytest.raises(PluginError, match="plugin 'bad' is set aside"), testing.using(Plugin()):
+        pytest.fail("it is in use")

@@ -22,7 +22,7 @@ def declare_converters():
     probe = Probe(Ref("patient:sick"), remedy="drink tea")
     return [
         Converter(source="p", target="q", implementation=Ref("patient:x"), variants=[
-            Variant("well"), Variant("ill", requirements=probe)
+            Variant("well"), Variant("ill", requirements=[probe])
         ]),
         Converter(source="q", target="r", implementation=Ref("patient:x"), requirements="no-such-package>=2"),
     ]
@@ -31,9 +31,10 @@ def declare_converters():
 def declare_runners():
     return [
         Runner(name="on-cpu", formats=("p",), implementation=Ref("patient:x")),
-        Runner(name="on-npu", formats=("p",), implementation=Ref("patient:x"), devices=("npu",), requirements="no-such-package"),
+        Runner(name="on-npu", formats=("p",), implementation=Ref("patient:x"), devices=("npu",),
+               requirements="no-such-package"),
         Runner(name="crashes", formats=("p",), implementation=Ref("patient:x"),
-               requirements=Probe(Ref("patient:crash"), remedy="reinstall it")),
+               requirements=[Probe(Ref("patient:crash"), remedy="reinstall it")]),
     ]
 
 @hookimpl

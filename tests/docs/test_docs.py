@@ -78,7 +78,7 @@ def run(page: str, folder: Path, name: str = "page.py") -> subprocess.CompletedP
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_page_runs(page, tmp_path):
-    outcome = run(page.read_text(), tmp_path, f"{page.stem}.py")
+    outcome = run(page.read_text(), tmp_path, f"{page.name}.py")
     assert outcome.returncode == 0, f"{page.relative_to(ROOT)} (line numbers are the page's)\n{outcome.stderr[-6000:]}"
 
 

@@ -59,7 +59,8 @@ class Decoder(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         length = ids.shape[1]
         x = self.tokens(ids) + self.places(torch.arange(length, device=ids.device))
-        query, key, value = self.mix(self.before(x)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        mixed = self.mix(self.before(x)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        query, key, value = mixed[0], mixed[1], mixed[2]
         scores = query @ key.transpose(2, 3) / query.shape[-1] ** 0.5
         future = torch.ones(length, length, dtype=torch.bool, device=ids.device).triu(1)
         weights = scores.masked_fill(future, float("-inf")).softmax(3)
@@ -76,6 +77,17 @@ class Recurrent(nn.Module):
 
     def forward(self, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         return self.lstm(x, state)
+
+
+class TimeFirst(nn.Module):
+    """Self-attention as torch has it by default: time first. Nothing but attention tells time from the batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.TransformerEncoderLayer(16, 2, 32)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x)
 
 
 class Detector(nn.Module):
@@ -180,19 +192,21 @@ def decoder():
     return model, [torch.randint(0, 100, (2, 7)), torch.randint(0, 100, (3, 12)), torch.randint(0, 100, (1, 5))]
 
 
-def recurrent():
-    model = seeded(Recurrent)
-
+def recurrent(lengths=(6, 6)):
     def sample(length, batch):
         state = (torch.randn(2, batch, 16), torch.randn(2, batch, 16))
         return torch.randn(length, batch, 8), state
 
-    return model, [sample(5, 2), sample(9, 3)]
+    return seeded(Recurrent), [sample(lengths[0], 4), sample(lengths[1], 3)]
+
+
+def time_first():
+    return seeded(TimeFirst), [torch.randn(5, 2, 16), torch.randn(9, 3, 16)]
 
 
 def detector():
     x = torch.rand(2, 3, 16, 16)
-    return Detector(), [nav.call(x, scale=torch.tensor(2.0)), nav.call(x[:1], scale=torch.tensor(0.5))]
+    return Detector().eval(), [nav.call(x, scale=torch.tensor(2.0)), nav.call(x[:1], scale=torch.tensor(0.5))]
 
 
 def nested():
@@ -211,7 +225,7 @@ def scaled():
 
 
 def lookup():
-    return Lookup(), [(torch.randn(n, 6), torch.randn(5, 6)) for n in (2, 4)]
+    return Lookup().eval(), [(torch.randn(n, 6), torch.randn(5, 6)) for n in (2, 4)]
 
 
 def unused():
@@ -224,3 +238,12 @@ def branching():
 
 def trained():
     return seeded(Trained).train(), [torch.randn(n, 4) for n in (2, 5)]
+
+
+def as_call(sample):
+    """One sample as the call that it stands for."""
+    if isinstance(sample, nav.Call):
+        return sample
+    if isinstance(sample, tuple):
+        return nav.call(*sample)
+    return nav.call(sample) if isinstance(sample, Tensor) else nav.call(**sample)

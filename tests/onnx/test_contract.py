@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 from onnx.reference import ReferenceEvaluator
-from onnx_models import FLOAT, context, linear, model, node, value, write
+from onnx_models import context, linear, model, node, value, write
 
-from navigator_core import testing
+from navigator_core import availability, testing
+from navigator_onnx.plugin import TENSORRT
 
 MODULE = "navigator_onnx.plugin"
 
@@ -23,7 +24,11 @@ class TestOrtValue(testing.TensorsContract):
 def two_in_two_out():
     """Two inputs and two outputs of different shape, so that none can be taken for another."""
     return model(
-        [node("MatMul", "x w", "xw"), node("Mul", "xw gain", "scaled"), node("ReduceSum", "xw axes", "sum", keepdims=0)],
+        [
+            node("MatMul", "x w", "xw"),
+            node("Mul", "xw gain", "scaled"),
+            node("ReduceSum", "xw axes", "sum", keepdims=0),
+        ],
         [value("x", ["batch", 3]), value("gain", [2])],
         [value("scaled", ["batch", 2]), value("sum", ["batch"])],
         {"w": np.arange(6, dtype=np.float32).reshape(3, 2) / 7, "axes": np.array([1])},
@@ -40,12 +45,20 @@ class TestOnnxRuntimeOnTheCpu(testing.RunnerContract):
         calls = []
         for rows in (1, 3, 8):
             rng = np.random.default_rng(rows)
-            inputs = {name: rng.standard_normal(shape).astype("float32") for name, shape in (("x", (rows, 3)), ("gain", 2))}
+            inputs = {
+                name: rng.standard_normal(shape).astype("float32") for name, shape in (("x", (rows, 3)), ("gain", 2))
+            }
             calls.append((inputs, dict(zip(("scaled", "sum"), evaluate.run(None, inputs), strict=True))))
         return testing.RunnerCase(path, context(path), calls)
 
 
+NO_TENSORRT = availability.missing(TENSORRT) or next(
+    filter(None, map(availability.run_probe, availability.probes(TENSORRT))), None
+)
+
+
 @pytest.mark.tensorrt
+@pytest.mark.skipif(NO_TENSORRT is not None, reason=str(NO_TENSORRT))
 class TestTensorRT(testing.ConversionContract):
     module = MODULE
     conversion = "onnx->tensorrt"

@@ -130,7 +130,7 @@ def test_a_model_is_optimized_by_way_of_the_example_runtime(tmp_path):
         mlp(tmp_path / "model.onnx"),
         {"x": batch(2)},
         workspace=tmp_path / "workspace",
-        targets=["example"],
+        runners=["example-numpy"],
         batch_sizes=[1],
     )
     (mine,) = [candidate for candidate in report.candidates if candidate.name == "onnx->example @ example-numpy"]
@@ -142,7 +142,9 @@ def test_a_model_is_optimized_by_way_of_the_example_runtime(tmp_path):
 @with_onnx
 def test_an_operator_it_lacks_is_named_in_the_report(tmp_path):
     path = mlp(tmp_path / "model.onnx", "Softsign")
-    report = nav.optimize(path, {"x": batch(2)}, workspace=tmp_path / "workspace", targets=["example"], batch_sizes=[1])
+    report = nav.optimize(
+        path, {"x": batch(2)}, workspace=tmp_path / "workspace", runners=["example-numpy"], batch_sizes=[1]
+    )
     (mine,) = [candidate for candidate in report.candidates if candidate.name.startswith("onnx->example ")]
     assert mine.status == "failed"
     assert re.search("no operator 'Softsign', which node 'activation' needs; it has Add, Gemm", mine.reason)

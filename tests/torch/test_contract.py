@@ -3,14 +3,12 @@
 import pytest
 import torch
 
-from navigator_core import availability, testing
-from navigator_torch import plugin, source
+from navigator_core import testing
+from navigator_torch import source
 
 from .conftest import BATCH, Mlp, batch_of, context_for, reference
 
 MODULE = "navigator_torch.plugin"
-ONNX = next(exporter for exporter in plugin.declare_exporters() if exporter.target == "onnx")
-LACKING = availability.missing(ONNX.requirements)
 
 
 def mlp():
@@ -73,6 +71,16 @@ class TestScript(Conversion):
     conversion = "torch->torchscript[script]"
 
 
-@pytest.mark.skipif(LACKING is not None, reason=str(LACKING))
-class TestOnnx(Conversion):
-    conversion = "torch->onnx[dynamo]"
+CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+@pytest.mark.gpu
+@CUDA
+class TestTensorsOnCuda(TestTensors):
+    device = "cuda:0"
+
+
+@pytest.mark.gpu
+@CUDA
+class TestTraceOnCuda(TestTrace):
+    device = "cuda"

@@ -82,6 +82,8 @@ def optimize(
         objective=objective, precisions=precisions, tolerance=tolerance, verify=verify, options=options, budget=budget,
         workspace=workspace, input_names=input_names, output_names=output_names, observe=observe,
     )  # fmt: skip
+    if (package := _package(model, samples)) is not None:
+        return package.optimize(**asked)
     from navigator_core import optimize as engine
     from navigator_core import request
 
@@ -106,14 +108,16 @@ def profile(
 
     The arguments are those of `optimize`.
     """
+    asked = dict(
+        format=format, device=device, batching=batching, batch_sizes=batch_sizes, objective=objective,
+        options=options, budget=budget, workspace=workspace, observe=observe,
+    )  # fmt: skip
+    if (package := _package(model, samples)) is not None:
+        return package.profile(**asked)
     from navigator_core import optimize as engine
     from navigator_core import request
 
-    asked = request.checked(
-        format=format, device=device, batching=batching, batch_sizes=batch_sizes, objective=objective,
-        options=options, budget=budget, workspace=workspace, observe=observe, check=False,
-    )  # fmt: skip
-    return engine.optimize(model, samples, asked)
+    return engine.optimize(model, samples, request.checked(**asked, check=False))
 
 
 def load(path: str | Path, *, trust: bool = False) -> Package:
@@ -148,3 +152,12 @@ def graph() -> Graph:
     from navigator_core import graph as graphs
 
     return graphs.build(discovery.installed(), availability.missing)
+
+
+def _package(model: Any, samples: Any) -> Package | None:
+    """The package at a path that ends in ``.nav``; None for any other model. Raises RequestError for samples beside."""
+    if not isinstance(model, str | Path) or Path(model).suffix != ".nav":
+        return None
+    if samples is not None:
+        raise RequestError(f"{str(model)!r} holds its own samples: leave samples out")
+    return load(model)

@@ -27,6 +27,10 @@ DEFAULT_TIMEOUT = 1800.0
 START_TIMEOUT = 120.0
 LOG_LINES = 3
 
+HOME = str(Path(__file__).resolve().parent.parent)
+START = "import sys; sys.path.append(sys.argv[2]); from navigator_core.worker import main; main(int(sys.argv[1]))"
+"""As ``python -P -m navigator_core.worker``, which is also found where it is not installed; last, to hide nothing."""
+
 T = TypeVar("T")
 
 
@@ -117,7 +121,8 @@ class Workers:
     ) -> Outcome[T]:
         """Run a step and wait for it; whatever goes wrong is a `Failed`.
 
-        What the step makes goes into ``output``; its job, log and result into ``folder``. ``here`` runs it in this process, for a model that cannot leave it. ``heard`` gets what the step emits.
+        What the step makes goes into ``output``; its job, log and result into ``folder``. ``here`` runs it in this
+        process, for a model that cannot leave it. ``heard`` gets what the step emits.
         """
         write_job(job, folder, output)
         begun = time.monotonic()
@@ -191,12 +196,11 @@ def start_worker(preload: tuple[str, ...]) -> _Worker:
     ours, theirs = socket.socketpair()
     with theirs:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "navigator_core.worker", str(theirs.fileno())],
+            [sys.executable, "-P", "-c", START, str(theirs.fileno()), HOME],
             pass_fds=(theirs.fileno(),),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env=_environment(),
             start_new_session=True,  # Ctrl-C reaches us, and we end the worker
         )
     active = _Worker(process, ours)
@@ -215,13 +219,6 @@ def _kill_group(child: int | None) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if child is not None:
             os.killpg(child, signal.SIGKILL)
-
-
-def _environment() -> dict[str, str]:
-    """Ours, with a path on which the worker finds navigator_core itself even when we were not installed."""
-    home = str(Path(__file__).resolve().parent.parent)
-    paths = [home, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def write_job(job: Job[Any], folder: Path, output: Path) -> None:

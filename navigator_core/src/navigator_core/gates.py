@@ -38,8 +38,8 @@ def store(verify: Any, folder: Path) -> Path:
         path.write_bytes(shipping.dumps(verify))
     except Exception as error:  # what a foreign __reduce__ raises is not foreseeable
         raise RequestError(
-            f"verify cannot be sent to a worker ({type(error).__name__}: {error}); it must not hold locks, open files or "
-            "the like"
+            f"verify cannot be sent to a worker ({type(error).__name__}: {error}); "
+            "it must not hold locks, open files or the like"
         ) from error
     return path
 
@@ -70,7 +70,7 @@ def check(
     source: dict[str, float],
     pairs: Sequence[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]],
 ) -> tuple[dict[str, str], dict[str, float]]:
-    """The checks ("ok" or one sentence) and metric values of a candidate; ``pairs`` are (reference, candidate) outputs."""
+    """The checks ("ok" or one sentence) and metric values of a candidate; ``pairs`` are outputs: (source's, its)."""
     gate = _load(path)
     if gate is None:
         return {}, {}

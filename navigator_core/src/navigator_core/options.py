@@ -52,8 +52,8 @@ def choices(options: Options, keys: Iterable[str], cls: type | None, default: An
         if name not in fields:
             raise unknown(f"field in options[{key!r}]", name, fields)
     lists = {n: _distinct(v) for n, (_, v) in said.items() if isinstance(v, list) and not _takes_list(fields[n])}
-    for name, values in lists.items():
-        if not values:
+    for name, listed in lists.items():
+        if not listed:
             raise RequestError(f"options[{said[name][0]!r}]: the list for {name!r} is empty, which would build nothing")
     for combination in itertools.product(*lists.values()):
         varied = dict(zip(lists, combination, strict=True))

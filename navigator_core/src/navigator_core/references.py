@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -78,14 +80,32 @@ class Machine:
         )
 
     def versions(self, declared: Declared) -> dict[str, str]:
-        """The versions of all that takes part: the plugin's, of what it requires, the core's and Python's."""
+        """All that takes part: the plugin's version and source, what it requires, the core's version and Python's."""
         owner = self.plugins.owner(declared)
         requirements = [r for r in declared.requirements if isinstance(r, Requirement)]
         for variant in declared.variants:
             requirements += [r for r in variant.requirements if isinstance(r, Requirement)]
         names = {availability.parse(text).name for r in requirements for text in r.any_of}
         found = {name: version for name in names if (version := availability.installed_version(name))}
-        return {**session.base_versions(), owner.distribution or owner.name: owner.version or "", **found}
+        own = {owner.distribution or owner.name: owner.version or "", "source": source_digest(owner.module)}
+        return {**session.base_versions(), **own, **found}
+
+
+def source_digest(module: str) -> str:
+    """What a plugin's own Python files hold, "" where there are none: while it is written, its version stays.
+
+    ``module`` is the one that its entry point names; the files are those of the whole package, which is imported.
+    """
+    package = sys.modules.get(module.partition(".")[0])
+    folders = [Path(folder) for folder in getattr(package, "__path__", ())]
+    single = getattr(package, "__file__", None)
+    found = [(file.relative_to(folder), file) for folder in folders for file in folder.rglob("*.py")]
+    if not folders and single:
+        found = [(Path(Path(single).name), Path(single))]
+    digest = hashlib.sha256()
+    for name, file in sorted(found):
+        digest.update(f"{name}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest() if found else ""
 
 
 @frozen(kw_only=True)

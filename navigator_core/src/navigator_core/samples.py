@@ -99,7 +99,7 @@ def read(samples: Any) -> tuple[list[Call], tuple[str, ...]]:
     calls: list[Call] = []
     size = 0
     for item in samples:
-        call = _one(item, in_iterable=True)
+        call = _one(item if isinstance(samples, Sequence) else _own(item), in_iterable=True)
         if call is None:
             raise RequestError(
                 f"sample {len(calls)} is {trees.brief(item)}; expected a tensor, a tuple, a Mapping or nav.call(...)"
@@ -125,6 +125,15 @@ def _one(value: Any, *, in_iterable: bool) -> Call | None:
     if isinstance(value, tuple) or (in_iterable and isinstance(value, list)):
         return Call(tuple(value))
     return None
+
+
+def _own(value: Any) -> Any:
+    """The value with arrays of its own: a loader may fill the same ones again."""
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if isinstance(value, TensorSpec | Call) or tensors.is_tensor(value):
+        return value
+    return trees.replace_children(value, _own)
 
 
 def _length(samples: Any) -> int | None:

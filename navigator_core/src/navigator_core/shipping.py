@@ -115,7 +115,7 @@ def dumps(value: Any, reducers: Mapping[type, Callable[[Any], Any]] = MappingPro
     """
     carried: dict[str, bool] = {}
 
-    class Pickler(cloudpickle.Pickler):
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it is untyped
         # a class of its own: cloudpickle's table is the whole process's, and is read when a pickler is made
         dispatch_table: ClassVar[Any] = ChainMap(dict(reducers), cloudpickle.Pickler.dispatch_table)
 

@@ -160,7 +160,7 @@ def _flatten(node: Node, value: Any, path: str, leaves: dict[str, Any]) -> None:
     elif isinstance(node, Constant):
         if tensors.is_tensor(value) or not same(node.value, value):
             raise RequestError(
-                f"{path or 'the value'!r} is a constant, {brief(node.value)} in the samples, but {brief(value)} here; "
+                f"{repr(path) if path else 'it'} is a constant, {brief(node.value)} in the samples, but {brief(value)} here; "
                 "a value that changes from call to call must be a tensor"
             )
     else:
@@ -203,7 +203,10 @@ def _of_class(cls: type, node: Container, values: list[Any]) -> Any:
         return cls(values)
     if node.kind == "record" or dataclasses.is_dataclass(cls):
         return cls(**_plain(node, values))
-    return cls(_plain(node, values))
+    made = cls(_plain(node, values))
+    if len(made) != len(values):  # its constructor takes something else, and took this for it
+        raise TypeError(node.type)
+    return made
 
 
 def _stand_in(plain: Any) -> Any:

@@ -83,12 +83,6 @@ def is_native(dtype: str) -> bool:
 
 
 def shape_of(value: Any) -> tuple[int, ...]:
-    """A tensor's shape, by its ``shape`` if it has one, else as numpy sees it."""
-    shape = getattr(value, "shape", None)
-    return tuple(int(n) for n in (to_numpy(value).shape if shape is None or callable(shape) else shape))
-
-
-def shape_of(value: Any) -> tuple[int, ...]:
     """The sizes of a tensor's axes, of whatever kind; one that does not tell them is looked at as a numpy array."""
     try:
         return tuple(int(n) for n in value.shape)

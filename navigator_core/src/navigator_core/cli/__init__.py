@@ -98,12 +98,16 @@ what = _together(
 )
 
 how = _together(
-    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ..."),
+    click.option("--device", default="auto", show_default=True, help="auto, cpu, or another that doctor lists."),
     _several("--batch-size", "N", "Measure at this one. Default: doubling until throughput saturates.", int),
     click.option("--minimize", metavar="QUANTITY", help="latency (the default), p95, p99, memory or size."),
     click.option("--maximize", metavar="QUANTITY", help="throughput."),
     _several("--limit", "'p99<=20ms'", "What the winner must hold."),
-    _several("--option", "KEY.FIELD=VALUE", "onnx.opset=20, @onnxruntime-cpu.threads=4; onnx.opset=18,20 tries both."),
+    _several(
+        "--option",
+        "KEY.FIELD=VALUE",
+        "FORMAT.FIELD=VALUE, A->B.FIELD=VALUE or @RUNNER.FIELD=VALUE; VALUE 1,2 tries both.",
+    ),
     click.option("--budget", metavar="10min", help="Time for the whole run; what did not fit is skipped."),
     click.option("--workspace", metavar="FOLDER", help="Default: ./navigator_workspace."),
 )

@@ -182,9 +182,7 @@ def options(texts: Iterable[str]) -> Mapping[str, Mapping[str, Any]] | None:
         target, equals, value = text.partition("=")
         key, _, name = target.rpartition(".")
         if not (key and name and equals):
-            raise RequestError(
-                f"cannot read --option {text!r}; write it as onnx.opset=20 or @onnxruntime-cpu.threads=4"
-            )
+            raise RequestError(f"cannot read --option {text!r}; write it as FORMAT.FIELD=VALUE or @RUNNER.FIELD=VALUE")
         if name in found.get(key, {}):
             raise RequestError(f"--option {target} is given twice; for variants, write {target}=1,2")
         found.setdefault(key, {})[name] = _value(value)

@@ -1,0 +1,104 @@
+"""How long `navigator.optimize` takes on the convnet at batches 1 and 8, by every path, and the same call again.
+
+Inductor compiles in a cache of this benchmark's own, in which one other small model was compiled before: what the
+first compilation on a machine costs (precompiled headers) is set aside, the convnet's own compilation is not.
+Target: 35 s on 2 idle cores.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import common
+from common import Table
+
+TARGET = 35.0
+BATCHES = (1, 8)
+
+
+def warm() -> None:
+    """The first inductor compilation of this cache, in a process of its own."""
+    import torch
+
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(144, 2))
+    with torch.inference_mode():
+        torch.compile(model.eval())(torch.rand(1, 3, 8, 8))
+
+
+def optimize(workspace: str, model: str, batches: list[int]) -> dict[str, Any]:
+    """One call in this process: its seconds, those of its steps, and what won."""
+    import models
+
+    import navigator as nav
+    from navigator_core.events import Event, StepFinished
+
+    steps: list[list[Any]] = []
+
+    def observe(event: Event) -> None:
+        if isinstance(event, StepFinished):
+            steps.append([event.step, event.stage, event.status, event.duration])
+
+    made, samples = models.make(model), models.samples(model)
+    began = time.perf_counter()
+    report = nav.optimize(made, samples, batch_sizes=batches, workspace=workspace, observe=observe)
+    seconds = time.perf_counter() - began
+    failed = [f"{c.name}: {c.status}: {c.reason}" for c in report.candidates if c.status in ("failed", "incorrect")]
+    return {"seconds": seconds, "steps": steps, "best": report.best_name, "failed": failed}
+
+
+def totals(runs: dict[str, dict[str, Any]]) -> Table:
+    """The walls of the calls."""
+    rows = []
+    for number, (name, found) in enumerate(runs.items()):
+        met = "" if number else "yes" if found["seconds"] <= TARGET else "NO"
+        target = "" if number else f"{TARGET:.0f}"
+        rows.append([name, f"{found['seconds']:.1f}", target, met, str(found["best"]), "; ".join(found["failed"])])
+    about = f"Seconds of `navigator.optimize(convnet, batch_sizes={list(BATCHES)})` by every path, once each."
+    return Table("Time of optimize", about, ("call", "s", "target", "met", "best", "failed or incorrect"), rows)
+
+
+def steps(runs: dict[str, dict[str, Any]]) -> Table:
+    """Seconds of each step in every call; the rest is what no step accounts for."""
+    found: dict[str, dict[tuple[str, str], tuple[str, float]]] = {}
+    for name, run in runs.items():
+        found[name] = {(step, stage): (status, took) for step, stage, status, took in run["steps"]}
+    rows = []
+    for step, stage in dict.fromkeys(key for one in found.values() for key in one):
+        cells = [_cell(*one[step, stage]) if (step, stage) in one else "" for one in found.values()]
+        rows.append([step, stage, *cells])
+    spent = {name: sum(t for status, t in one.values() if status != "cached") for name, one in found.items()}
+    rows.append(["the rest", "", *(f"{run['seconds'] - spent[name]:.1f}" for name, run in runs.items())])
+    about = "Seconds, as the events tell them; a cached step was done in an earlier call."
+    return Table("Time of optimize, by step", about, ("step", "stage", *found), rows)
+
+
+def _cell(status: str, seconds: float) -> str:
+    return "cached" if status == "cached" else f"{seconds:.1f}" if status == "ok" else f"{seconds:.1f} ({status})"
+
+
+def main() -> None:
+    asked = common.arguments(__doc__)
+    load = common.load_average()
+    with tempfile.TemporaryDirectory(prefix="navigator-bench-") as folder:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(folder) / "inductor")
+        common.note("one compilation aside")
+        common.call_fresh("optimize_time:warm")
+        batches = [1] if asked.quick else list(BATCHES)
+        runs = {}
+        for name, workspace in (
+            ("fresh workspace", "first"),
+            ("fresh workspace, inductor has seen it", "second"),
+            ("same call again", "second"),
+        ):
+            common.note(name)
+            given = {"workspace": str(Path(folder) / workspace), "model": "convnet", "batches": batches}
+            runs[name] = common.call_fresh("optimize_time:optimize", **given)
+    common.finish([totals(runs), steps(runs)], asked, load)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""What several modules of these tests share: reviewed golden files, and short runs in a workspace of their own."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from navigator_core import optimize as engine
+from navigator_core import request
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture
+def golden():
+    """Compares a text with a reviewed file; ``NAVIGATOR_GOLDEN=write`` writes it, for a person to review."""
+
+    def compare(name, text):
+        path = GOLDEN / name
+        if os.environ.get("NAVIGATOR_GOLDEN") == "write":
+            path.write_text(text.rstrip() + "\n")
+        assert text.rstrip() == path.read_text().rstrip()
+
+    return compare
+
+
+@pytest.fixture
+def optimize(tmp_path, monkeypatch):
+    """`navigator.optimize` with next to no time for measuring; what is not given is as short as it can be."""
+    monkeypatch.setenv("NAVIGATOR_PROGRESS", "0")
+
+    def run(model, samples, **asked):
+        asked = {"workspace": tmp_path / "workspace", "seconds": 0.02, "batch_sizes": [1, 2], **asked}
+        return engine.optimize(model, samples, request.checked(**asked))
+
+    return run

@@ -1,0 +1,62 @@
+"""Whole runs are costly: each model of the zoo is optimized once, and every test looks at the same report."""
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+sys.path.insert(0, str(Path(__file__).parent))  # for `models` beside the tests, here and in workers
+
+import models
+import torch
+
+import navigator as nav
+
+RUNNERS = {"resnet18": ("torch-eager", "onnxruntime-cpu")}
+CONVERTED = ("torch-eager", "torchscript", "onnxruntime-cpu")
+"""Without torch-compile, which takes a minute for each model; and with nothing that a large model repeats."""
+
+SIZES = {"decoder": (1, 2, 4)}
+
+
+class Optimized:
+    """A model with its samples and the report; ``named`` are the candidates."""
+
+    def __init__(self, model: Any, samples: Any, report: nav.Report, asked: Mapping[str, Any]) -> None:
+        self.model, self.samples, self.report, self.asked = model, samples, report, asked
+        self.named: Mapping[str, nav.Candidate] = {candidate.name: candidate for candidate in report.candidates}
+
+    def status(self, *names: str) -> dict[str, str]:
+        return {name: self.named[name].status for name in names}
+
+    def expected(self, sample: Any) -> Any:
+        """What the source answers in eval mode."""
+        call = models.as_call(sample)
+        was_training = self.model.training
+        try:
+            with torch.inference_mode():
+                return self.model.eval()(*call.args, **call.kwargs)
+        finally:
+            self.model.train(was_training)
+
+
+@pytest.fixture(scope="session")
+def optimized(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Optimized]:
+    """``optimized("decoder")``: the report on that model of the zoo, made once."""
+
+    @functools.cache
+    def make(name: str, *arguments: Any) -> Optimized:
+        model, samples = getattr(models, name)(*arguments)
+        asked = {
+            "runners": RUNNERS.get(name, CONVERTED),
+            "batch_sizes": SIZES.get(name, (1,)),
+            "workspace": tmp_path_factory.mktemp(name) / "workspace",
+        }
+        return Optimized(model, samples, nav.optimize(model, samples, **asked), asked)
+
+    return make
