@@ -28,7 +28,7 @@ A key is a format (every edge into it), one edge, or `@` and a runner. On the co
 ```python
 options = {
     "onnx": {"opset": 20},
-    "torch->torchscript": {"method": "script"},
+    "torch->onnx": {"optimize": False},
     "@onnxruntime-cpu": {"threads": [1, 2]},  # a list for a single value: one candidate for each
 }
 ```

@@ -1,4 +1,4 @@
-"""The core's own plugin and the framework in forty lines keep the contracts that every plugin keeps."""
+"""The core's own plugin and the framework in one small file keep the contracts that every plugin keeps."""
 
 import numpy as np
 import pytest
@@ -57,7 +57,7 @@ class TestPythonCallable(testing.RunnerContract):
         return testing.RunnerCase(scale, Context(signature=Signature(first.inputs, outputs, first.structure)), calls)
 
 
-# the framework in forty lines
+# the framework in one small file
 
 
 class TestMini(testing.PluginContract):

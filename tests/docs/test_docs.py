@@ -1,8 +1,9 @@
 """Every code block of every page runs, as a reader would run it.
 
 The ```python blocks of a page are one script, run in a fresh process in an empty folder; a ```console or ```sh block
-that starts with `$ navigator` runs where it stands among them, its other lines being what the reader sees. A block
-that cannot run here says why, in a comment above it: `<!-- skip: needs a GPU -->`.
+that starts with `$ navigator` runs where it stands among them, its other lines being what the reader sees. A comment
+above a block says what else is to be done with it: `<!-- skip: needs a GPU -->`, which gives the reason why it cannot
+run here, or `<!-- file: recipe.py -->`, which writes it to that file.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ FENCE = re.compile(r"^(?P<indent> *)```(?P<language>[\w-]*)[^\n]*\n(?P<code>.*?)
 COMMENT = re.compile(r"<!--\s*(?P<text>[^>]*?)\s*-->\s*\Z")
 SHELL = {"console", "sh"}
 NOT_CODE = {"", "text", "toml", "yaml", "json", "ini", "dockerfile", "mermaid", "diff"}
+WRITE = "import pathlib as _p; _p.Path({name!r}).write_text({code!r})\n"
 RUN = "import subprocess as _s; _s.run(['bash', '-euo', 'pipefail', '-c', {command!r}], check=True)\n"
 TIMEOUT = 600
 
@@ -40,7 +42,9 @@ def script(page: str) -> str:
             continue
         first = page.count("\n", 0, block.start("code"))
         code = dedent(block["code"])
-        if block["language"] == "python":
+        if comment and comment["text"].startswith("file:"):
+            lines[first] = WRITE.format(name=comment["text"].removeprefix("file:").strip(), code=code)
+        elif block["language"] == "python":
             lines[first : first + code.count("\n")] = code.splitlines(keepends=True)
         elif block["language"] in SHELL:
             lines[first] = RUN.format(command="\n".join(commands(code)))
@@ -117,6 +121,12 @@ def test_commands_run_where_they_stand_among_the_python_blocks():
 def test_a_block_in_a_list_is_dedented(tmp_path):
     page = "1. Do this:\n\n   ```python\n   if True:\n       raise SystemExit(3)\n   ```\n"
     assert run(page, tmp_path).returncode == 3
+
+
+def test_a_block_that_is_a_file_is_written_and_not_run(tmp_path):
+    page = block("python", "value = 7\nassert __name__ == 'seven'", before="<!-- file: seven.py -->\n")
+    assert run(page + block("python", "import seven\nassert seven.value == 7"), tmp_path).returncode == 0
+    assert (tmp_path / "seven.py").read_text() == "value = 7\nassert __name__ == 'seven'\n"
 
 
 def test_a_skip_with_a_reason_skips_one_block(tmp_path):

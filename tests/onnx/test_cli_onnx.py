@@ -71,7 +71,9 @@ def test_a_file_is_optimized_saved_shown_and_profiled(desk):
     shown = json.loads(navigator("show", "model.nav", "--json", check=0).stdout)
     assert [one["name"] for one in shown["candidates"]] == [one["name"] for one in report["candidates"]]
 
-    again = json.loads(navigator("optimize", "model.nav", *ONE, "--json", check=0).stdout)
+    again = json.loads(
+        navigator("optimize", "model.nav", "--runner", "onnxruntime-cpu", *ONE, "--json", check=0).stdout
+    )
     assert again["best"] == "onnx @ onnxruntime-cpu"
     assert "holds its own samples" in refused("optimize", "model.nav", "--shape", "x:1x3")
 

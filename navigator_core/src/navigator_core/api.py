@@ -50,7 +50,8 @@ def optimize(
     """Try every way the installed plugins offer to run a model, keep what is right, and say which is best.
 
     Args:
-        model: a live model of an installed framework, the path of a file such as ``model.onnx``, or any Python callable.
+        model: a live model of an installed framework, the path of a file such as ``model.onnx`` or ``model.nav``,
+            or any Python callable.
         samples: what the model is called with. One sample is a tensor, a tuple (positional arguments), a Mapping
             (keyword arguments) or `call`; any other iterable is several, of which at most 64 or 1 GiB are read.
             Samples of different shape tell which axes are dynamic. May be left out for a file.
@@ -62,7 +63,8 @@ def optimize(
         batch_sizes: default 1, 2, 4, ... until throughput saturates.
         objective: what is best; default: the lowest median latency at the smallest batch size.
         precisions: names of the precisions that may win; default: the source's own.
-        tolerance: None: derived from the source's own rounding noise; else the allowed error, for all outputs or by name.
+        tolerance: None: derived from the source's own rounding noise; else the allowed error, for all outputs or by
+            name.
         verify: ``callable(references, candidates) -> bool`` or a `Metric`; a candidate it refuses cannot win.
         options: what is built: ``{"onnx": {"opset": 20}, "torch->onnx": {...}, "@onnxruntime-cpu": {"threads": 4}}``;
             a list given to a scalar field means one variant for each value.
@@ -77,11 +79,24 @@ def optimize(
         NoPathError: no runner can be reached.
         Exception: the model's own, where it raises on the samples.
     """
-    asked = dict(
-        format=format, targets=targets, runners=runners, device=device, batching=batching, batch_sizes=batch_sizes,
-        objective=objective, precisions=precisions, tolerance=tolerance, verify=verify, options=options, budget=budget,
-        workspace=workspace, input_names=input_names, output_names=output_names, observe=observe,
-    )  # fmt: skip
+    asked = {
+        "format": format,
+        "targets": targets,
+        "runners": runners,
+        "device": device,
+        "batching": batching,
+        "batch_sizes": batch_sizes,
+        "objective": objective,
+        "precisions": precisions,
+        "tolerance": tolerance,
+        "verify": verify,
+        "options": options,
+        "budget": budget,
+        "workspace": workspace,
+        "input_names": input_names,
+        "output_names": output_names,
+        "observe": observe,
+    }
     if (package := _package(model, samples)) is not None:
         return package.optimize(**asked)
     from navigator_core import optimize as engine
@@ -108,10 +123,17 @@ def profile(
 
     The arguments are those of `optimize`.
     """
-    asked = dict(
-        format=format, device=device, batching=batching, batch_sizes=batch_sizes, objective=objective,
-        options=options, budget=budget, workspace=workspace, observe=observe,
-    )  # fmt: skip
+    asked = {
+        "format": format,
+        "device": device,
+        "batching": batching,
+        "batch_sizes": batch_sizes,
+        "objective": objective,
+        "options": options,
+        "budget": budget,
+        "workspace": workspace,
+        "observe": observe,
+    }
     if (package := _package(model, samples)) is not None:
         return package.profile(**asked)
     from navigator_core import optimize as engine

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import attrs
@@ -48,14 +49,19 @@ class Machine:
     device: DeviceInfo
 
     def preload(self, declared: Declared) -> tuple[str, ...]:
-        """The modules that a worker for this declaration imports once: those of its plugin's that can be used here."""
+        """The modules that a worker for this declaration imports once: those of its plugin's that can be used here.
+
+        Runners and conversions have workers of their own: what an exporter imports is no memory of a runner's.
+        """
         owner = self.plugins.owner(declared)
         if owner.name == "core":
             return ()
         mine = [
             one
             for one in self._declared()
-            if self.plugins.owner(one) == owner and availability.missing(one.requirements) is None
+            if isinstance(one, Runner) is isinstance(declared, Runner)
+            and self.plugins.owner(one) == owner
+            and availability.missing(one.requirements) is None
         ]
         modules = {one.implementation.target.partition(":")[0] for one in mine}
         sources = {
@@ -91,6 +97,7 @@ class Machine:
         return {**session.base_versions(), **own, **found}
 
 
+@cache
 def source_digest(module: str) -> str:
     """What a plugin's own Python files hold, "" where there are none: while it is written, its version stays.
 

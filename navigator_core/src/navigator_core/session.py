@@ -14,7 +14,7 @@ import attrs
 from attrs import define, field
 
 import navigator_core
-from navigator_core import serde
+from navigator_core import availability, serde
 from navigator_core.errors import WorkspaceError
 from navigator_core.events import Event, Stage, StepFinished, StepStarted, StepStatus
 from navigator_core.execution import DEFAULT_TIMEOUT, Done, Failed, Job, Outcome, Workers
@@ -167,8 +167,12 @@ def _stored(folder: Path, job: Job[T]) -> Done[T]:
 
 
 def base_versions() -> dict[str, str]:
-    """The core's version and Python's: part of every key."""
-    return {"navigator-core": navigator_core.__version__, "python": platform.python_version()}
+    """The core's version, Python's and numpy's: part of every key."""
+    return {
+        "navigator-core": navigator_core.__version__,
+        "python": platform.python_version(),
+        "numpy": availability.installed_version("numpy") or "",
+    }
 
 
 def key_of(job: Job[Any], workspace: Path, versions: Mapping[str, str]) -> str | None:

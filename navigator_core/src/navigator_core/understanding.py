@@ -135,7 +135,7 @@ def close(a: np.ndarray, b: np.ndarray) -> bool:
     if not finite.any():
         return True
     scale = float(np.abs(a[finite]).max())
-    return bool((np.abs(a - b)[finite] <= 1e-3 * scale).mean() > 0.99)
+    return bool((np.abs(a[finite] - b[finite]) <= 1e-3 * scale).mean() > 0.99)
 
 
 def _with_outputs(inspection: Inspection, signature: Signature, model: Any, sample: Arrays) -> Signature:

@@ -106,16 +106,16 @@ def _child(folder: Path, send: Emit) -> None:
 def run_here(folder: Path, emit: Emit) -> None:
     """Do the job in ``folder`` in this very process; what Python prints goes to its log."""
     with (folder / "log.txt").open("a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
-        run_step(folder, emit)
+        run_step(folder, emit, passes_on=KeyboardInterrupt)
 
 
-def run_step(folder: Path, emit: Emit) -> int:
-    """Do the job in ``folder``, write its result there, and return the exit code. Passes on only Ctrl-C."""
+def run_step(folder: Path, emit: Emit, passes_on: type[BaseException] | tuple[()] = ()) -> int:
+    """Do the job in ``folder``, write its result there, and return the exit code. Everything raised is a result."""
     try:
         job = json.loads((folder / "job.json").read_text())
         value = call_job(job, Path(job["output"]), emit)
         result: dict[str, Any] = {"value": value}
-    except KeyboardInterrupt:
+    except passes_on:
         raise
     except BaseException as error:
         traceback.print_exc()

@@ -1,4 +1,4 @@
-"""What plugin authors test with: behaviour suites to inherit, and a framework in forty lines.
+"""What plugin authors test with: behaviour suites to inherit, and a whole framework in one small file.
 
 Each suite is a class without a base; inherit it, say in attributes what is under test, and let pytest find yours::
 

@@ -1,4 +1,4 @@
-"""A whole framework in about forty lines: models, tensors, two formats, an exporter, a converter, runners, a profiler.
+"""A whole framework in one small file: models, tensors, two formats, exporter, converter, runners, profiler.
 
 It shows how little a framework needs, and that bringing one changes nothing in the core. Tests use it as a plugin::
 
