@@ -21,8 +21,8 @@ INTRODUCTION = """\
 
 <!-- Written by docs/options.py from the declarations; a test compares the two. -->
 
-`options=` says what is *built* or how it is run; [`precisions`](../how-to/precision-and-tolerance.md) says what may win.
-A key is a format (every edge into it), one edge, or `@` and a runner. On the command line the same is
+`options=` says what is *built* or how it is run; [`precisions`](../how-to/precision-and-tolerance.md) says what may
+win. A key is a format (every edge into it), one edge, or `@` and a runner. On the command line the same is
 `--option onnx.opset=18,20`.
 
 ```python

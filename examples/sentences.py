@@ -25,6 +25,7 @@ model = AutoModel.from_pretrained(MODEL)
 
 
 def tokens(*texts):
+    """What the encoder is called with: ids and mask, padded to the longest text."""
     return tokenizer(list(texts), padding=True, return_tensors="pt")
 
 

@@ -28,8 +28,9 @@ def section(text, heading):
 
 
 def lacking(text, names):
-    """The names that no code of the text holds."""
-    words = set(re.findall(r"[\w-]+", " ".join(re.findall(r"`[^`]+`", text))))
+    """The names that the text does not hold between backticks; blocks of code do not count."""
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
+    words = set(re.findall(r"\w+", " ".join(re.findall(r"`[^`]+`", prose))))
     return sorted(set(names) - words)
 
 

@@ -107,12 +107,15 @@ def output_specs(
     return tuple(specs)
 
 
-def fixed_axes_note(signature: Signature) -> str | None:
-    """One sentence that lists what was taken as fixed, because every sample had it so; None: nothing was."""
+def fixed_axes_note(signature: Signature, allowed: Mapping[str, frozenset[int]] | None = None) -> str | None:
+    """One sentence that lists what was taken as fixed, because every sample had it so; None: nothing was.
+
+    What a file itself declares fixed, all that is not ``allowed`` to vary, is no assumption.
+    """
     fixed = [
         f"{spec.name} axis {axis} = {n}"
         for spec in signature.inputs
         for axis, n in enumerate(spec.shape)
-        if isinstance(n, int)
+        if isinstance(n, int) and (allowed is None or axis in allowed.get(spec.name, frozenset()))
     ]
     return f"taken as fixed, because equal in every sample: {', '.join(fixed)}" if fixed else None

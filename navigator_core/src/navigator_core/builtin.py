@@ -63,7 +63,7 @@ def cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[DeviceInfo]:
     return [DeviceInfo("cpu", f"{_model(cpuinfo)}, {os.cpu_count() or 1} cores", memory)]
 
 
-def wall_clock(context: Context) -> Callable[[Callable[[], Any]], float]:  # noqa: ARG001 - the contract's
+def wall_clock(context: Context) -> Callable[[Callable[[], Any]], float]:
     """Measures seconds by a clock that no one sets; the call itself waits for its work to be done."""
     return _seconds
 

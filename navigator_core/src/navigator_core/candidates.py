@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,7 +10,7 @@ from attrs import field, frozen
 
 from navigator_core.declarations import Precision
 from navigator_core.errors import NavigatorError, PackageError, RequestError
-from navigator_core.loading import Running, RunnerUse
+from navigator_core.loading import RunnerUse, Running
 from navigator_core.results import Measurement, Status, Verdict
 from navigator_core.signature import Names, Signature
 

@@ -92,8 +92,10 @@ class Probe:
     remedy: str
 
 
-def _requirements(values: str | Sequence[str | Requirement | Probe]) -> tuple[Requirement | Probe, ...]:
-    if isinstance(values, str):
+def _requirements(
+    values: str | Requirement | Probe | Sequence[str | Requirement | Probe],
+) -> tuple[Requirement | Probe, ...]:
+    if isinstance(values, str | Requirement | Probe):
         values = (values,)
     return tuple(Requirement(value) if isinstance(value, str) else value for value in values)
 

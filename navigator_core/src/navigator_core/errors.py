@@ -7,7 +7,11 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
+
+
+IN_A_WORKER = "Where it was raised, in a worker:"
+"""In the note of an exception that the user's own model raised: their traceback follows."""
 
 
 class NavigatorError(Exception):

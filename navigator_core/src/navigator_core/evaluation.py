@@ -13,7 +13,7 @@ from attrs import evolve, field, frozen
 
 from navigator_core import batches, gates, loading, profiling, serde, shipping, verification, worker
 from navigator_core.declarations import Context, Precision, Ref
-from navigator_core.loading import Kinds, Running, RunnerUse, Source
+from navigator_core.loading import Kinds, RunnerUse, Running, Source
 from navigator_core.memory import PeakMemory, rss
 from navigator_core.reference import Reference, StoredBatch
 from navigator_core.results import Measurement, Tolerance, Verdict

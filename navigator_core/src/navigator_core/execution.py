@@ -22,6 +22,7 @@ from attrs import define, field, frozen
 
 from navigator_core import serde, worker
 from navigator_core.declarations import Ref
+from navigator_core.errors import IN_A_WORKER
 
 DEFAULT_TIMEOUT = 1800.0
 START_TIMEOUT = 120.0
@@ -262,7 +263,7 @@ def _raised(error: dict[str, Any]) -> BaseException | None:
         raised = pickle.loads(base64.b64decode(error["pickled"] or ""))
     except Exception:  # its class, or what it holds, cannot be had here
         raised = RuntimeError(f"{error['type']}: {error['message']}")
-    raised.add_note(f"{error['source']}\n\nWhere it was raised, in a worker:\n{error['traceback']}")
+    raised.add_note(f"{error['source']}\n\n{IN_A_WORKER}\n{error['traceback']}")
     return raised
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from navigator_core import branches, subjects, outcome, planning, references
+from navigator_core import branches, outcome, planning, references, subjects
 from navigator_core.events import RunFinished, RunStarted
 from navigator_core.report import Report
 from navigator_core.request import Request
-from navigator_core.session import Session
 
 
 def optimize(model: Any, samples: Any, request: Request) -> Report:

@@ -22,17 +22,17 @@ def fingerprint(model: Callable[..., Any]) -> None:
     """None, always: what a closure reaches cannot be keyed, so results are never reused."""
 
 
-def state(model: Callable[..., Any]) -> tuple[str, ...]:  # noqa: ARG001 - the contract's
+def state(model: Callable[..., Any]) -> tuple[str, ...]:
     """Nothing: a callable has no mode that evaluation would change."""
     return ()
 
 
-def prepare(model: Callable[..., Any], device: str = "cpu") -> Callable[..., Any]:  # noqa: ARG001 - the contract's
+def prepare(model: Callable[..., Any], device: str = "cpu") -> Callable[..., Any]:
     """The callable itself: where it computes is its own affair."""
     return model
 
 
-def load(model: Callable[..., Any], options: Any, context: Context) -> LoadedModel:  # noqa: ARG001 - the contract's
+def load(model: Callable[..., Any], options: Any, context: Context) -> LoadedModel:
     """Call it as the samples do, with tensors of the caller's own kind."""
     return LoadedModel(partial(context.signature.call, model))
 

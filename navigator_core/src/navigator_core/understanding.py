@@ -56,7 +56,7 @@ def understand(inspection: Inspection, samples: Samples, model: Any) -> tuple[Si
     dtypes = {spec.name: spec.dtype for spec in signature.outputs}
     specs = axes.output_specs(output_shapes, dtypes, outputs_batch, inputs, shapes)
     signature = evolve(signature, inputs=inputs, outputs=specs)
-    fixed = axes.fixed_axes_note(signature)
+    fixed = axes.fixed_axes_note(signature, samples.allowed)
     return signature, (*notes, fixed) if fixed else tuple(notes)
 
 

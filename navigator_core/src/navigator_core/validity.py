@@ -71,7 +71,7 @@ def _title(declaration: Any) -> str:
     return " ".join([type(declaration).__name__, repr("->".join(texts[:2]))] if texts else [type(declaration).__name__])
 
 
-def _anything(name: str, value: Any) -> str | None:  # noqa: ARG001 - one of a table of checks
+def _anything(name: str, value: Any) -> str | None:
     return None
 
 

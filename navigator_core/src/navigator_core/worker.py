@@ -143,10 +143,18 @@ def describe_error(error: BaseException) -> dict[str, Any]:
     return {
         "type": type(shown).__name__,
         "message": str(shown),
-        "traceback": "".join(traceback.format_exception(shown)),
+        "traceback": _shown(shown),
         "source": str(error) if theirs else None,
         "pickled": _pickled(shown) if theirs else None,
     }
+
+
+def _shown(error: BaseException) -> str:
+    """The traceback as the user knows their model: without the frames of ours that led to it."""
+    here, ours = error.__traceback__, f"{Path(__file__).parent}{os.sep}"
+    while here is not None and here.tb_next is not None and here.tb_frame.f_code.co_filename.startswith(ours):
+        here = here.tb_next
+    return "".join(traceback.format_exception(type(error), error, here))
 
 
 def _pickled(error: BaseException) -> str | None:

@@ -13,7 +13,7 @@ import click
 
 from navigator_core import __version__
 from navigator_core.cli import arguments
-from navigator_core.errors import NavigatorError, NothingCorrectError, RequestError, unknown
+from navigator_core.errors import IN_A_WORKER, NavigatorError, NothingCorrectError, RequestError, unknown
 
 if TYPE_CHECKING:
     from navigator_core.report import Report
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 NOTHING_CORRECT = MODEL_RAISED = 1
 WRONG_REQUEST = 2
 INTERRUPTED = 130
-IN_A_WORKER = "Where it was raised, in a worker:"  # in the note of an exception that the user's own model raised
 
 Command = Callable[..., Any]
 
