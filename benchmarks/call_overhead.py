@@ -152,7 +152,7 @@ def compare(ours: Callable[[], object], raw: Callable[[], object], blocks: int) 
 
 def main() -> None:
     asked = common.arguments(__doc__)
-    load = common.load_average()
+    others = common.others()
     torch.set_num_threads(1)
     blocks = 10 if asked.quick else 200
     with tempfile.TemporaryDirectory(prefix="navigator-bench-") as folder:
@@ -165,7 +165,7 @@ def main() -> None:
         "a linear layer of 16 by 8 on 2 rows, one thread."
     )
     columns = ("candidate", "raw µs [95 %]", "added µs [95 %]", "candidate / raw [95 %]")
-    common.finish([Table("Overhead of a loaded candidate's call", about, columns, rows)], asked, load)
+    common.finish([Table("Overhead of a loaded candidate's call", about, columns, rows)], asked, others)
 
 
 if __name__ == "__main__":

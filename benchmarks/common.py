@@ -15,6 +15,7 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
+import psutil
 from attrs import frozen
 
 from navigator_core.results import Estimate
@@ -23,8 +24,8 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 RESULTS = HERE / "results"
 VERSIONS = ("navigator-core", "navigator-torch", "navigator-onnx", "torch", "onnxruntime", "numpy", "transformers")
-BUSY = 0.5
-"""A load average above this, at the start, is somebody else's work: the numbers are then marked."""
+BUSY = 0.1
+"""More of the cores than this at work before a benchmark begins is somebody else: the numbers are then marked."""
 
 
 @frozen
@@ -51,14 +52,15 @@ def arguments(about: str | None) -> argparse.Namespace:
     return parser.parse_args()
 
 
-def finish(tables: Iterable[Table], asked: argparse.Namespace, load: float) -> None:
+def finish(tables: Iterable[Table], asked: argparse.Namespace, others: float | None) -> None:
     """Print the tables, and append them to the file of this day and machine if that was asked for.
 
-    ``load`` is the load average from before the benchmark began.
+    ``others`` is what `others` said before the benchmark began; None where it does not matter.
     """
     quick = " **Quick: a smoke test, no result.**" if asked.quick else ""
-    busy = f" **The machine was busy (load average {load:.1f}): do not quote.**" if load > BUSY else ""
-    stamp = f"_{datetime.datetime.now():%Y-%m-%d %H:%M}, `{Path(sys.argv[0]).name}`; load before: {load:.2f}._"
+    loaded = "" if others is None else f"; others took {others:.0%} of the cores before it"
+    stamp = f"_{datetime.datetime.now():%Y-%m-%d %H:%M}, `{Path(sys.argv[0]).name}`{loaded}._"
+    busy = " **The machine was busy: do not quote.**" if others is not None and others > BUSY else ""
     text = "\n".join(f"{table.markdown()}\n{stamp}{quick}{busy}\n" for table in tables)
     print(text)
     if asked.save:
@@ -115,9 +117,9 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
-def load_average() -> float:
-    """Processes that wanted a core in the last minute."""
-    return os.getloadavg()[0]
+def others(seconds: float = 1.0) -> float:
+    """The share of all cores that is at work while this process waits; the load average would still hold our past."""
+    return float(psutil.cpu_percent(seconds)) / 100
 
 
 def shown(estimate: Estimate, scale: float = 1.0, digits: int = 2) -> str:

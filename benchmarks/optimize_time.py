@@ -82,7 +82,7 @@ def _cell(status: str, seconds: float) -> str:
 
 def main() -> None:
     asked = common.arguments(__doc__)
-    load = common.load_average()
+    others = common.others()
     with tempfile.TemporaryDirectory(prefix="navigator-bench-") as folder:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(folder) / "inductor")
         common.note("one compilation aside")
@@ -97,7 +97,7 @@ def main() -> None:
             common.note(name)
             given = {"workspace": str(Path(folder) / workspace), "model": "convnet", "batches": batches}
             runs[name] = common.call_fresh("optimize_time:optimize", **given)
-    common.finish([totals(runs), steps(runs)], asked, load)
+    common.finish([totals(runs), steps(runs)], asked, others)
 
 
 if __name__ == "__main__":

@@ -88,13 +88,13 @@ def compare(model: str, batch: int, folder: Path, quick: bool) -> list[list[str]
 
 def main() -> None:
     asked = common.arguments(__doc__)
-    load = common.load_average()
+    others = common.others()
     rows: list[list[str]] = []
     for model in models.NAMES:
         with tempfile.TemporaryDirectory(prefix="navigator-bench-") as folder:
             for batch in BATCHES:
                 rows += compare(model, batch, Path(folder), asked.quick)
-    common.finish([Table("The winner against the raw tools", ABOUT, COLUMNS, rows)], asked, load)
+    common.finish([Table("The winner against the raw tools", ABOUT, COLUMNS, rows)], asked, others)
 
 
 if __name__ == "__main__":

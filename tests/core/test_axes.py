@@ -14,7 +14,9 @@ BATCH = Dim("batch", 1, 4)
 
 
 def first(shapes, **asked):
-    return next(hypotheses({name: [shape] if isinstance(shape[0], int) else shape for name, shape in shapes.items()}, **asked))
+    return next(
+        hypotheses({name: [shape] if isinstance(shape[0], int) else shape for name, shape in shapes.items()}, **asked)
+    )
 
 
 @pytest.mark.parametrize(
@@ -44,6 +46,12 @@ def test_one_input_whose_axis_has_the_batchs_size_by_chance_is_left_out_later():
     guesses = list(hypotheses({"x": [(4, 8)], "table": [(4, 3)]}))
     assert guesses[0] == {"x": 0, "table": 0}
     assert {"x": 0, "table": None} in guesses
+
+
+def test_a_later_input_is_the_first_to_be_left_out():
+    shapes = {"query": [(16, 8)], "table": [(16, 8)]}
+    guesses = list(hypotheses(shapes))
+    assert guesses.index({"query": 0, "table": None}) < guesses.index({"query": None, "table": 0})
 
 
 def test_no_guess_is_made_where_there_is_no_batch():

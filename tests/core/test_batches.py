@@ -11,7 +11,11 @@ from navigator_core.batches import as_given, first_row, neighbours, pooled, rows
 BATCH = Dim("batch", 1, 8)
 TIME = Dim("time", 1, 9)
 SIGNATURE = Signature(
-    (TensorSpec("x", "float32", (BATCH, TIME)), TensorSpec("h", "int64", (2, BATCH)), TensorSpec("table", "int64", (3,))),
+    (
+        TensorSpec("x", "float32", (BATCH, TIME)),
+        TensorSpec("h", "int64", (2, BATCH)),
+        TensorSpec("table", "int64", (3,)),
+    ),
     (TensorSpec("y", "float32", (TIME, BATCH)), TensorSpec("n", "int64", (1,))),
 )
 TABLE = np.arange(3)

@@ -1,7 +1,7 @@
 """Steps in real worker processes: every way in which one can end is a result."""
 
+import importlib.util
 import json
-import os
 import subprocess
 import sys
 import textwrap
@@ -15,9 +15,9 @@ from navigator_core import Ref, shipping
 from navigator_core.execution import Done, Failed, Job, Workers, describe_exit, shorten
 from navigator_core.loading import Source
 from navigator_core.signature import Parameter
-from navigator_core.structure import Container, Leaf
+from navigator_core.structure import Leaf, describe
 
-STEPS = '''
+STEPS = """
 import os, signal, subprocess, sys, threading, time
 from navigator_core.worker import SourceRaisedError
 
@@ -71,7 +71,8 @@ class Mute(Exception):
         raise RuntimeError("no words")
 
 def fail(argument, folder, emit):
-    raise {"odd": Odd(1, 2), "mute": Mute(), "exit": SystemExit(3), "empty": KeyError(), "long": ValueError("z" * 999)}[argument]
+    errors = {"odd": Odd(1, 2), "mute": Mute(), "exit": SystemExit(3), "empty": KeyError()}
+    raise errors.get(argument) or ValueError("z" * 999)
 
 def users(argument, folder, emit):
     cause = {"odd": Odd(1, 2), "own": UserError("mine")}[argument]
@@ -92,7 +93,7 @@ def remember(argument, folder, emit):
 
 def where(argument, folder, emit):
     return str([name for name in sys.modules if name == "steps_beside"] + [sys.flags.safe_path])
-'''
+"""
 
 
 @pytest.fixture(scope="module")
@@ -390,7 +391,7 @@ def test_what_pickle_refuses_goes_by_the_frameworks_ship(tmp_path, monkeypatch):
 
 def test_what_cannot_go_at_all_says_why_and_can_be_kept_here(tmp_path):
     model = Unpicklable(3)
-    with pytest.raises(shipping.NotShippable, match="TypeError: this class does not pickle"):
+    with pytest.raises(shipping.NotShippableError, match="TypeError: this class does not pickle"):
         shipping.ship(model, PARAMETERS, WithoutAnything, tmp_path)
     shipping.keep(tmp_path, model, PARAMETERS)
     assert shipping.receive(source(tmp_path)) == (model, PARAMETERS)
@@ -400,18 +401,26 @@ def test_what_cannot_go_at_all_says_why_and_can_be_kept_here(tmp_path):
         shipping.receive(source(tmp_path))
 
 
-def test_what_another_process_cannot_import_is_pickled_by_value(tmp_path):
-    """This very module is such a one, and so is a class of containers that is local to a test."""
+HIDDEN = """
+ONE = [1]
 
-    class Local(dict):
-        pass
+class Output(dict):
+    pass
 
-    name = f"{Local.__module__}:{Local.__qualname__}"
-    parameters = (Parameter("x", "either", "positional", Container("mapping", name, ("a",), (Leaf("x.a"),))),)
-    from navigator_core.structure import describe
+def model(value):
+    return value + len(ONE)
+"""
 
-    describe(Local(a=np.zeros(1)), "x")
-    shipping.ship(helper, parameters, WithoutAnything, tmp_path)
+
+def test_what_another_process_cannot_import_goes_by_value(tmp_path, monkeypatch):
+    """A module that was loaded from a file of its own, as notebooks and test runners do."""
+    (tmp_path / "hidden_module.py").write_text(HIDDEN)
+    spec = importlib.util.spec_from_file_location("hidden_module", tmp_path / "hidden_module.py")
+    hidden = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "hidden_module", hidden)
+    spec.loader.exec_module(hidden)
+    node, _ = describe(hidden.Output(a=np.zeros(1)), "x")
+    shipping.ship(hidden.model, (Parameter("x", "either", "positional", node),), WithoutAnything, tmp_path)
     script = f"""
         from pathlib import Path
         from navigator_core import structure
@@ -424,15 +433,7 @@ def test_what_another_process_cannot_import_is_pickled_by_value(tmp_path):
         built = structure.rebuild(parameters[0].node, {{"x.a": 1}})
         print(model(20), type(built).__name__, built)
     """
-    environment = {**os.environ, "PYTHONSAFEPATH": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False, env=environment
+        [sys.executable, "-P", "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False
     )
-    assert done.stdout.strip() == "21 Local {'a': 1}", done.stderr
-
-
-def helper(value):
-    return value + len(ONE)
-
-
-ONE = [1]
+    assert done.stdout.strip() == "21 Output {'a': 1}", done.stderr

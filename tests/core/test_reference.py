@@ -127,7 +127,7 @@ def test_a_batch_of_our_making_that_the_source_cannot_run_is_left_out_and_noted(
 )
 def test_the_batch_axis_of_every_tensor_is_found_by_running_the_source(understand, function, given, inputs, outputs):
     found = understand(function, tuple(given), batch_sizes=None)
-    assert {s.name: s.batch_axis for s in found.signature.inputs} == {**{s: None for s in inputs}, **inputs} | {
+    assert {s.name: s.batch_axis for s in found.signature.inputs} == {**dict.fromkeys(inputs), **inputs} | {
         s.name: None for s in found.signature.inputs if s.name not in inputs
     }
     assert {s.name: s.batch_axis for s in found.signature.outputs} == outputs

@@ -2,6 +2,7 @@
 
 import collections
 import enum
+import math
 import types
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -156,7 +157,9 @@ def test_leaves_are_named_by_their_dotted_path(value, names):
 
 
 @pytest.mark.parametrize(
-    "value", [{"a.b": A, "a": {"b": B}}, {0: A, "0": B}, {"a": {"b.c": A}, "a.b": {"c": B}}], ids=["dot", "digit", "deep"]
+    "value",
+    [{"a.b": A, "a": {"b": B}}, {0: A, "0": B}, {"a": {"b.c": A}, "a.b": {"c": B}}],
+    ids=["dot", "digit", "deep"],
 )
 def test_two_tensors_of_one_name_are_an_error(value):
     with pytest.raises(RequestError, match="two tensors are called"):
@@ -225,7 +228,7 @@ def test_a_local_class_that_was_met_is_rebuilt():
 
 def test_a_class_that_cannot_be_had_becomes_a_dict_that_answers_to_attributes():
     node = Container("record", "nowhere.at_all:Output", ("logits", "n"), (Leaf("logits"), Constant(3)))
-    assert unbuildable((Container("tuple", None, (0,), (node,)))) == ["nowhere.at_all:Output"]
+    assert unbuildable(Container("tuple", None, (0,), (node,))) == ["nowhere.at_all:Output"]
     value = rebuild(node, {"logits": A})
     assert isinstance(value, AttributeDict)
     assert value.logits is value["logits"] is A
@@ -256,7 +259,9 @@ def test_classes_that_another_process_needs_can_be_taken_along():
     assert found
 
 
-@pytest.mark.parametrize("name", ["os:system", "builtins:eval", "subprocess:Popen", "os:path", "nowhere:X", "builtins:int"])
+@pytest.mark.parametrize(
+    "name", ["os:system", "builtins:eval", "subprocess:Popen", "os:path", "nowhere:X", "builtins:int"]
+)
 def test_only_container_classes_are_imported_by_name(name):
     assert container_class(name) is None
     assert rebuild(Container("mapping", name, ("a",), (Constant("echo"),)), {}) == {"a": "echo"}
@@ -309,7 +314,13 @@ class Unequal:
 
 @pytest.mark.parametrize(
     ("a", "b", "equal"),
-    [(1, 1, True), ("a", "b", False), (float("nan"), float("nan"), True), (Unequal(), Unequal(), False), ({1}, {1}, True)],
+    [
+        (1, 1, True),
+        ("a", "b", False),
+        (float("nan"), float("nan"), True),
+        (Unequal(), Unequal(), False),
+        ({1}, {1}, True),
+    ],
 )
 def test_constants_are_compared_without_ever_raising(a, b, equal):
     assert same(a, b) is equal

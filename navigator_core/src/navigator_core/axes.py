@@ -39,7 +39,7 @@ def hypotheses(
     partial = [
         {name: axis for name, axis in group.items() if name != left_out}
         for group in whole
-        for left_out in group
+        for left_out in reversed(group)
         if len(group) > 1 and left_out not in fixed
     ]
     for group in (*whole, *partial):

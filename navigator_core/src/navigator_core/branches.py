@@ -17,8 +17,9 @@ from navigator_core.evaluation import Evaluated, Evaluation
 from navigator_core.events import CandidateFinished, Measured, StepStarted, StepStatus
 from navigator_core.execution import DEFAULT_TIMEOUT, Done, Failed, Job
 from navigator_core.loading import Source
-from navigator_core.planning import Branch, Plan, Step
-from navigator_core.references import Machine, Understood, machine_key, runner_use
+from navigator_core.machine import Machine, machine_key
+from navigator_core.meaning import Understood
+from navigator_core.planning import Branch, Plan, Step, runner_use
 from navigator_core.request import Request
 from navigator_core.results import Measurement, Status
 from navigator_core.session import Session

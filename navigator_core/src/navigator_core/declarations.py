@@ -244,7 +244,10 @@ class Deployer(_Implemented):
 
 @frozen(kw_only=True)
 class Executor:
-    """Where steps run: ``implementation(options) -> an object with run(job) -> outcome``. Local workers are the core's."""
+    """Where steps run: ``implementation(options)`` returns an object with ``run(job) -> outcome``.
+
+    Local worker processes are the core's own.
+    """
 
     name: str
     implementation: Ref

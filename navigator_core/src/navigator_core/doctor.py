@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from attrs import asdict, frozen
 
-from navigator_core import availability, execution, graph, planning, plugins, references, survey
+from navigator_core import availability, execution, graph, machine, planning, plugins, survey
 from navigator_core.availability import Unavailable
 from navigator_core.declarations import Converter, Exporter, Probe, Requirement, Runner
 from navigator_core.errors import WorkspaceError
@@ -137,7 +137,7 @@ def _ask(found: Plugins, built: Graph) -> Survey:
     with tempfile.TemporaryDirectory(prefix="navigator-doctor-") as folder:
         workspace = Workspace.open(Path(folder) / "workspace")
         with Session(workspace, workspace.new_run(), execution.Workers(), []) as active:
-            return references.ask_machine(questions, active)
+            return machine.ask_machine(questions, active)
 
 
 def _obstacle(

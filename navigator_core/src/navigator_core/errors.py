@@ -46,9 +46,11 @@ class NothingCorrectError(NavigatorError, ExceptionGroup[BranchError]):
     """No candidate may be used; holds one `BranchError` for each branch."""
 
     def __new__(cls, message: str, branches: Sequence[BranchError]) -> Self:
+        """A group is never empty: no branch at all is said as well."""
         return super().__new__(cls, message, list(branches) or [BranchError("no branch was planned")])
 
     def derive(self, excs: Sequence[BranchError]) -> NothingCorrectError:  # type: ignore[override]
+        """What `split` and `subgroup` build."""
         return NothingCorrectError(self.message, excs)
 
     def __str__(self) -> str:
@@ -57,7 +59,7 @@ class NothingCorrectError(NavigatorError, ExceptionGroup[BranchError]):
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> RequestError:
     """The error for a name that does not exist, with the closest ones that do."""
-    choices = sorted(known)
+    choices = sorted(set(known))
     close = difflib.get_close_matches(name, choices, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"known: {', '.join(choices) or 'none'}"
     return RequestError(f"unknown {kind} {name!r}; {hint}")

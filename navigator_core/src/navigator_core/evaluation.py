@@ -64,7 +64,7 @@ class Evaluation:
 
 @frozen(kw_only=True)
 class Evaluated:
-    """``reason`` is None when every check holds, else the first that does not. ``failed``: it could not be run at all."""
+    """``reason`` is None when every check holds, else the first that does not. ``failed``: it could not be run."""
 
     verdict: Verdict | None
     reason: str | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from navigator_core import branches, outcome, planning, references, subjects
+from navigator_core import branches, machine, meaning, outcome, planning, subjects
 from navigator_core.events import RunFinished, RunStarted
 from navigator_core.report import Report
 from navigator_core.request import Request
@@ -16,20 +16,20 @@ def optimize(model: Any, samples: Any, request: Request) -> Report:
     source = subjects.identify(model, samples, request, plugins)
     with request.session(plugins) as session:
         subject = subjects.ship(source, request, plugins, session)
-        machine = references.survey_machine(subject, request, plugins, session)
-        reference = references.understand(subject, machine, request, session)
+        here = machine.survey_machine(subject, request, plugins, session)
+        reference = meaning.understand(subject, here, request, session)
         plan = planning.make(
             plugins,
-            machine.graph,
+            here.graph,
             source.format,
             reference.value.precision,
-            machine.device.name,
+            here.device.name,
             request.wishes(),
-            machine.survey,
+            here.survey,
         )
         session.tell(RunStarted, steps=len(plan.steps) + sum(branch.unavailable is None for branch in plan.branches))
-        artifacts = branches.convert(plan, subject, reference, machine, session)
-        candidates = branches.evaluate(plan, artifacts, subject, reference, machine, request, session)
-        report = outcome.report(candidates, artifacts, subject, reference, machine, request, session)
+        artifacts = branches.convert(plan, subject, reference, here, session)
+        candidates = branches.evaluate(plan, artifacts, subject, reference, here, request, session)
+        report = outcome.report(candidates, artifacts, subject, reference, here, request, session)
         session.tell(RunFinished, report=report)
     return report

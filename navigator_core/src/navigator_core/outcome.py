@@ -14,7 +14,8 @@ from navigator_core import report as reports
 from navigator_core.branches import Artifact, Artifacts
 from navigator_core.candidates import Candidate
 from navigator_core.declarations import Requirement
-from navigator_core.references import Machine, Understood
+from navigator_core.machine import Machine
+from navigator_core.meaning import Understood
 from navigator_core.report import Report
 from navigator_core.request import PRECISIONS, Request
 from navigator_core.session import Session

@@ -12,10 +12,12 @@ from attrs import frozen
 
 from navigator_core import graph as graphs
 from navigator_core import options as wishes
+from navigator_core import serde
 from navigator_core.availability import Unavailable, missing, probes
-from navigator_core.declarations import Precision, Probe, Requirement, Runner
+from navigator_core.declarations import Precision, Probe, Ref, Requirement, Runner, Variant
 from navigator_core.errors import NoPathError, unknown
 from navigator_core.graph import Conversion, Graph
+from navigator_core.loading import RunnerUse
 from navigator_core.options import Choice, Options
 from navigator_core.plugins import Plugins
 from navigator_core.survey import CPU, Survey, kind
@@ -99,7 +101,7 @@ def make(
         obstacle = _obstacle(last, device, survey)
         ends[path] = []
         for parent, before in ends[path[:-1]]:
-            after = (last.variant.precision if last.variant else None) or before
+            after = _coarser(before, last.variant)
             for choice in _choices(last, asked.options):
                 name = _step_name(parent or source, last, choice)
                 if obstacle is not None:
@@ -133,7 +135,7 @@ def _branches(
     """A branch for every variant of every runner that takes the format."""
     for runner in graphs.runners_for(plugins, format_name):
         for variant in runner.variants or (None,):
-            precision = (variant.precision if variant else None) or before
+            precision = _coarser(before, variant)
             default = variant.options if variant else None
             for choice in wishes.choices(asked.options, (f"@{runner.name}",), runner.options, default):
                 inside = ",".join(filter(None, (variant.name if variant else "", choice.label)))
@@ -147,6 +149,12 @@ def _branches(
                     precision=precision,
                     device=device,
                 )
+
+
+def _coarser(before: Precision, variant: Variant | None) -> Precision:
+    """What a variant leaves of a precision: what was rounded away does not come back."""
+    promised = (variant.precision if variant else None) or before
+    return promised if promised.epsilon >= before.epsilon else before
 
 
 def _dead_end(
@@ -260,3 +268,21 @@ def baseline_name(source: str, runner: Runner) -> str:
     """The name of the source's own candidate, by its reference runner."""
     variant = runner.variants[0].name if runner.variants else ""
     return f"{source} @ {runner.name}" + (f"[{variant}]" if variant else "")
+
+
+def runner_use(
+    runner: Runner, options: Mapping[str, Mapping[str, object]], passed: str, choice: wishes.Choice | None = None
+) -> RunnerUse:
+    """A runner with its options as a worker is told of it; without a choice, what the user gave, of lists the first."""
+    if choice is None:
+        default = runner.variants[0].options if runner.variants else None
+        choice = next(iter(wishes.choices(options, (f"@{runner.name}",), runner.options, default)))
+    cls = runner.options
+    return RunnerUse(
+        name=runner.name,
+        implementation=runner.implementation,
+        options_type=None if cls is None else Ref(f"{cls.__module__}:{cls.__qualname__}"),
+        options=None if cls is None else serde.to_data(choice.value),
+        tensors=runner.tensors,
+        passed=passed,
+    )

@@ -55,7 +55,8 @@ def time_calls(
     Warm-up calls come first, count in ``i``, and go on until the times show no trend, for at most
     ``warmup_seconds`` (default: half of ``seconds``) after the first, which may compile for as long as it likes.
     At least ``min_calls`` are timed, unless that takes more than ``longest`` seconds, and 6 (the least that bound a
-    median) in any case; at most ``max_calls``. Python's garbage collection runs between the calls, not in them. Noise raises nothing.
+    median) in any case; at most ``max_calls``. Python's garbage collection runs between the calls, not in them. Noise
+    raises nothing.
     """
     measure = measure or partial(_by_clock, clock)
     with _collecting_outside() as collect:

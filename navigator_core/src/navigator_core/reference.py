@@ -76,8 +76,8 @@ class Reference:
 def inspect(inspection: Inspection, folder: Path, emit: Emit) -> Reference:
     """Find the axes, run the source on every batch, and measure its noise against the truth.
 
-    Raises SourceRaisedError, caused by the user's own exception, where the model cannot take the samples, and RequestError
-    where its outputs cannot be taken apart or what was asked of the batch does not hold.
+    Raises SourceRaisedError, caused by the user's own exception, where the model cannot take the samples, and
+    RequestError where its outputs cannot be taken apart or what was asked of the batch does not hold.
     """
     inspection.kinds.register()
     model, parameters = shipping.open_source(inspection.source, inspection.device)

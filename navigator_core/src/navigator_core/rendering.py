@@ -71,7 +71,7 @@ def _table(report: Report) -> Table:
 def _rows(table: Table, report: Report, candidate: Candidate) -> None:
     mark = "* " if candidate.name == report.best_name else "  "
     status = Text(candidate.status, STYLES[candidate.status])
-    first = (Text(mark + candidate.name), candidate.precision, status, error_and_bar(candidate))
+    first = (Text(mark + candidate.name), Text(candidate.precision), status, error_and_bar(candidate))
     if not candidate.measurements:
         table.add_row(*first, "", "", "", "", "")
     for number, measurement in enumerate(_telling(candidate.measurements)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,9 +75,9 @@ class Report:
 
     def save(self, path: str | Path) -> Path:
         """Write a ``.nav`` package with the winners and the formats to rebuild others from. Raises PackageError."""
-        from navigator_core import package
+        from navigator_core import packing
 
-        return package.save(self, Path(path))
+        return packing.save(self, Path(path))
 
     def deploy(
         self, deployer: str, path: str | Path, *, name: str, candidate: Candidate | None = None, options: Any = None
@@ -131,7 +132,10 @@ def from_dict(data: Mapping[str, Any]) -> Report:
     from navigator_core import serde
 
     plain = {key: value for key, value in data.items() if key not in ("schema", "best")}
-    plain["candidates"] = [{**one, "home": None} for one in plain.get("candidates", [])]
+    candidates = plain.get("candidates")
+    if not isinstance(candidates, list) or not all(isinstance(one, dict) for one in candidates):
+        raise ValueError("candidates must be a list of objects")
+    plain["candidates"] = [{**one, "home": None} for one in candidates]
     return serde.from_data({**plain, "reference": None, "reference_folder": None, "artifacts": {}}, Report)
 
 
@@ -144,7 +148,7 @@ def allowing(source: str, precisions: tuple[str, ...] | None, epsilons: Mapping[
     def why_not(name: str) -> str | None:
         if precisions is not None:
             return None if name in precisions else f"its precision {name} is not among precisions={precisions}"
-        if epsilons.get(name, 0.0) <= epsilons.get(source, 0.0) or name == source:
+        if name == source or epsilons.get(name, math.inf) <= epsilons.get(source, 0.0):
             return None
         return f"reduced precision: allow it with precisions=({source!r}, {name!r})"
 

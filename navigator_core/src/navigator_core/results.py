@@ -77,8 +77,10 @@ class Verdict:
 
 @frozen(kw_only=True)
 class Objective:
-    """What is best: ``minimize`` "latency" (= "p50"), "p95", "p99", "memory", "size" or the name of a plugin's profiler, or
-    ``maximize`` "throughput".
+    """What is best: one quantity to ``minimize`` or ``maximize``.
+
+    To minimize: "latency" (= "p50"), "p95", "p99", "memory", "size" or the name of a plugin's profiler; to maximize:
+    "throughput".
 
     ``batch_size=None`` is the smallest measured for what is minimized, and any for throughput. A limit is
     "p99<=20ms" or "memory<=2GiB"; it holds only if the upper end of the interval does.

@@ -267,9 +267,7 @@ def _agree(parameters: Sequence[Sequence[Parameter]], leaves: Sequence[Mapping[s
                 )
             axes, others = len(tensors.shape_of(a)), len(tensors.shape_of(b))
             if axes != others:
-                raise RequestError(
-                    f"input {name!r} has {axes} axes in sample 0 and {others} in sample {number}"
-                )
+                raise RequestError(f"input {name!r} has {axes} axes in sample 0 and {others} in sample {number}")
 
 
 def _same_constants(ours: trees.Node | None, theirs: trees.Node | None, path: str, number: int) -> None:

@@ -28,7 +28,7 @@ T = TypeVar("T")
 Observer = Callable[[Event], None]
 
 
-class _StepFailed(Exception):
+class _StepFailedError(Exception):
     def __init__(self, outcome: Failed) -> None:
         super().__init__(outcome.reason)
         self.outcome = outcome
@@ -102,7 +102,7 @@ class Session:
         def build(output: Path) -> None:
             done = self.workers.run(job, folder, output, heard=heard, here=here, timeout=limit)
             if isinstance(done, Failed):
-                raise _StepFailed(done)
+                raise _StepFailedError(done)
             record = {"value": serde.to_data(done.value), "duration": done.duration, "log": str(folder / "log.txt")}
             (output / RESULT).write_text(json.dumps(record))
 
@@ -114,7 +114,7 @@ class Session:
             else:
                 made = self.workspace.store(key, build)
             outcome = _stored(made, job)
-        except _StepFailed as failed:
+        except _StepFailedError as failed:
             outcome, made = failed.outcome, folder
         except WorkspaceError as error:
             outcome, made = Failed(str(error), 0.0, folder / "log.txt"), folder

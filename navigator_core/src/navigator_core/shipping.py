@@ -26,24 +26,24 @@ _here: dict[str, tuple[Any, tuple[Parameter, ...]]] = {}
 """Models that could not be shipped: steps on them run in the process that has them."""
 
 
-class NotShippable(Exception):
+class NotShippableError(Exception):
     """Neither pickle nor the framework can send this model to another process; the message says why."""
 
 
 def ship(model: Any, parameters: tuple[Parameter, ...], module: ModuleType, folder: Path) -> None:
-    """Write a model and how it is called into ``folder``. Raises `NotShippable`."""
+    """Write a model and how it is called into ``folder``. Raises `NotShippableError`."""
     try:
         _pickle((model, *_call(parameters)), folder, _reducers(module))
     except Exception as error:  # what a foreign __reduce__ raises is not foreseeable
         send = getattr(module, "ship", None)
         if send is None:
-            raise NotShippable(f"{type(error).__name__}: {error}") from error
+            raise NotShippableError(f"{type(error).__name__}: {error}") from error
         try:
             (folder / "shipped").mkdir(exist_ok=True)
             send(model, folder / "shipped")
             _pickle((None, *_call(parameters)), folder, {})
         except Exception as second:
-            raise NotShippable(f"{type(error).__name__}: {error}") from second
+            raise NotShippableError(f"{type(error).__name__}: {error}") from second
 
 
 def keep(folder: Path, model: Any, parameters: tuple[Parameter, ...]) -> None:

@@ -160,8 +160,8 @@ def _flatten(node: Node, value: Any, path: str, leaves: dict[str, Any]) -> None:
     elif isinstance(node, Constant):
         if tensors.is_tensor(value) or not same(node.value, value):
             raise RequestError(
-                f"{repr(path) if path else 'it'} is a constant, {brief(node.value)} in the samples, but {brief(value)} here; "
-                "a value that changes from call to call must be a tensor"
+                f"{repr(path) if path else 'it'} is a constant, {brief(node.value)} in the samples, but {brief(value)} "
+                "here; a value that changes from call to call must be a tensor"
             )
     else:
         items = children(value)

@@ -165,7 +165,7 @@ def _ship_live(
             folder = session.workspace.store(
                 key, lambda output: shipping.ship(found.model, samples.parameters, module, output)
             )
-    except shipping.NotShippable as error:
+    except shipping.NotShippableError as error:
         folder = session.run.folder / "source"
         folder.mkdir(exist_ok=True)
         shipping.keep(folder, found.model, samples.parameters)

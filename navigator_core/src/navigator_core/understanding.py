@@ -93,7 +93,7 @@ def prove(
 def independent(
     run: Callable[[Arrays], dict[str, np.ndarray]], sample: Arrays, guess: axes.Axes, proved: axes.Axes
 ) -> bool:
-    """Whether a row more leaves the others as they are: so it is in a batch, and not along a time that is attended to."""
+    """Whether a row more leaves the others as they are: so it is in a batch, not along a time that is attended to."""
     rows = max(2, next(sample[name].shape[axis] for name, axis in guess.items() if axis is not None))
     fewer, more = (run(_rows(sample, guess, n)) for n in (rows, rows + 1))
     return all(

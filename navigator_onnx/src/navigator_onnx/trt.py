@@ -47,7 +47,7 @@ def builder(source: Path, output: Path, options: TensorRTOptions, context: Conte
     return SaveBytes(EngineBytesFromNetwork(network, config=config), str(output))
 
 
-def load(source: Path, options: None, context: Context) -> LoadedModel:  # noqa: ARG001 - a runner's signature
+def load(source: Path, options: None, context: Context) -> LoadedModel:
     """The engine, ready to be called with numpy arrays: copies to and from the GPU are part of each call."""
     trt_runner = runner(source, context)
     trt_runner.activate()

@@ -25,7 +25,7 @@ TORCH = Requirement("torch>=2.6")
 
 
 @hookimpl
-def identify_model(model: Any, sample: Any) -> str | None:  # noqa: ARG001 - the hook's own parameter
+def identify_model(model: Any, sample: Any) -> str | None:
     return "torch" if "torch.nn.modules.module.Module" in type_names(model) else None
 
 

@@ -1,18 +1,17 @@
-"""From here the machine is asked: its devices, and what the source means. The caller's side of `reference`."""
+"""The machine, asked in workers: its devices, what the probes of plugins say, and what workers there import."""
 
 from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
 import attrs
 from attrs import frozen
 
-from navigator_core import availability, gates, graph, planning, serde, session, survey
-from navigator_core import options as wishes
+from navigator_core import availability, graph, planning, session, survey
 from navigator_core.declarations import (
     Converter,
     DeviceInfo,
@@ -23,17 +22,13 @@ from navigator_core.declarations import (
     Requirement,
     Runner,
 )
-from navigator_core.errors import RequestError
 from navigator_core.evaluation import ProfilerUse
 from navigator_core.execution import Done, Job
 from navigator_core.graph import Graph
-from navigator_core.inspection import Inspection
-from navigator_core.loading import RunnerUse
 from navigator_core.plugins import Plugins
-from navigator_core.reference import Reference
 from navigator_core.request import Request, check_precisions
 from navigator_core.session import Session
-from navigator_core.subjects import Subject, required
+from navigator_core.subjects import Subject
 from navigator_core.survey import Questions, Survey
 
 Declared = Exporter | Converter | Runner
@@ -115,14 +110,6 @@ def source_digest(module: str) -> str:
     return digest.hexdigest() if found else ""
 
 
-@frozen(kw_only=True)
-class Understood:
-    """The reference and the folder of its files."""
-
-    value: Reference
-    folder: Path
-
-
 def survey_machine(subject: Subject, request: Request, plugins: Plugins, active: Session) -> Machine:
     """Build the graph, detect devices, ask the probes. Raises RequestError for names that do not exist."""
     built = graph.build(plugins, availability.missing)
@@ -170,60 +157,6 @@ def _did_not_survive(probes: Iterable[Probe], reason: str) -> Survey:
 
 def _question(questions: Questions) -> Job[Survey]:
     return Job(function=Ref("navigator_core.survey:ask"), argument=questions, result=Survey)
-
-
-def understand(subject: Subject, machine: Machine, request: Request, active: Session) -> Understood:
-    """Run the source in a worker: axes, references, truth and noise.
-
-    Raises the user's own exception where their model raises, RequestError where the samples do not fit.
-    """
-    runner = subject.identified.runner
-    obstacle = availability.missing(runner.requirements) or planning.probed(runner.requirements, machine.survey)
-    if obstacle is not None:
-        raise RequestError(f"{runner.name}, which says what a {subject.identified.format} model means, {obstacle}")
-    declared = subject.identified.declared
-    job = Job(
-        function=Ref("navigator_core.reference:inspect"),
-        argument=Inspection(
-            source=subject.source,
-            runner=runner_use(runner, request.options, subject.samples.kind),
-            kinds=subject.kinds,
-            samples=subject.sample_paths,
-            dtypes=subject.samples.dtypes,
-            file_signature=subject.signature,
-            noise=None if isinstance(declared, Framework) else declared.noise,
-            batching=request.batching,
-            batch_sizes=request.batch_sizes,
-            output_names=request.output_names,
-            device=machine.device.name if survey.kind(machine.device.name) in runner.devices else survey.CPU,
-            verify=None if request.verify is None else gates.store(request.verify, active.run.folder),
-        ),
-        result=Reference,
-        preload=machine.preload(runner),
-    )
-    key = session.key_of(job, active.workspace.path, {**machine.versions(runner), **machine_key(machine)})
-    outcome, folder = active.perform("the source", "prepare", job, key, here=subject.here)
-    value: Reference = required(outcome)
-    request.tolerances(value.noise)
-    return Understood(value=value, folder=folder)
-
-
-def runner_use(
-    runner: Runner, options: Mapping[str, Mapping[str, object]], passed: str, choice: wishes.Choice | None = None
-) -> RunnerUse:
-    """A runner with its options as a worker is told of it; without a choice, those the user gave, of lists the first."""
-    if choice is None:
-        default = runner.variants[0].options if runner.variants else None
-        choice = next(iter(wishes.choices(options, (f"@{runner.name}",), runner.options, default)))
-    cls = runner.options
-    return RunnerUse(
-        name=runner.name,
-        implementation=runner.implementation,
-        options_type=None if cls is None else Ref(f"{cls.__module__}:{cls.__qualname__}"),
-        options=None if cls is None else serde.to_data(choice.value),
-        tensors=runner.tensors,
-        passed=passed,
-    )
 
 
 def machine_key(machine: Machine) -> dict[str, str]:

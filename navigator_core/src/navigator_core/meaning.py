@@ -1,0 +1,63 @@
+"""What the source means, asked in a worker: the caller's side of `reference`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from attrs import frozen
+
+from navigator_core import availability, gates, planning, session, survey
+from navigator_core.declarations import Framework, Ref
+from navigator_core.errors import RequestError
+from navigator_core.execution import Job
+from navigator_core.inspection import Inspection
+from navigator_core.machine import Machine, machine_key
+from navigator_core.planning import runner_use
+from navigator_core.reference import Reference
+from navigator_core.request import Request
+from navigator_core.session import Session
+from navigator_core.subjects import Subject, required
+
+
+@frozen(kw_only=True)
+class Understood:
+    """The reference and the folder of its files."""
+
+    value: Reference
+    folder: Path
+
+
+def understand(subject: Subject, machine: Machine, request: Request, active: Session) -> Understood:
+    """Run the source in a worker: axes, references, truth and noise.
+
+    Raises the user's own exception where their model raises, RequestError where the samples do not fit.
+    """
+    runner = subject.identified.runner
+    obstacle = availability.missing(runner.requirements) or planning.probed(runner.requirements, machine.survey)
+    if obstacle is not None:
+        raise RequestError(f"{runner.name}, which says what a {subject.identified.format} model means, {obstacle}")
+    declared = subject.identified.declared
+    job = Job(
+        function=Ref("navigator_core.reference:inspect"),
+        argument=Inspection(
+            source=subject.source,
+            runner=runner_use(runner, request.options, subject.samples.kind),
+            kinds=subject.kinds,
+            samples=subject.sample_paths,
+            dtypes=subject.samples.dtypes,
+            file_signature=subject.signature,
+            noise=None if isinstance(declared, Framework) else declared.noise,
+            batching=request.batching,
+            batch_sizes=request.batch_sizes,
+            output_names=request.output_names,
+            device=machine.device.name if survey.kind(machine.device.name) in runner.devices else survey.CPU,
+            verify=None if request.verify is None else gates.store(request.verify, active.run.folder),
+        ),
+        result=Reference,
+        preload=machine.preload(runner),
+    )
+    key = session.key_of(job, active.workspace.path, {**machine.versions(runner), **machine_key(machine)})
+    outcome, folder = active.perform("the source", "prepare", job, key, here=subject.here)
+    value: Reference = required(outcome)
+    request.tolerances(value.noise)
+    return Understood(value=value, folder=folder)

@@ -1,0 +1,215 @@
+"""What will be tried: a trie of steps, runners on every end of it, and a reason for all that cannot be."""
+
+import attrs
+import pytest
+
+from navigator_core import (
+    FP16,
+    FP32,
+    FP64,
+    TF32,
+    Converter,
+    Exporter,
+    Format,
+    Framework,
+    Probe,
+    Ref,
+    Requirement,
+    Runner,
+    Variant,
+)
+from navigator_core import graph as graphs
+from navigator_core.availability import Unavailable
+from navigator_core.declarations import DeviceInfo
+from navigator_core.errors import NoPathError, RequestError
+from navigator_core.planning import Wishes, baseline_name, check, make, questions_of
+from navigator_core.plugins import Plugins
+from navigator_core.survey import Survey
+
+REF = Ref("package.module:name")
+
+
+@attrs.frozen(kw_only=True)
+class Onnx:
+    opset: int = 18
+
+
+@attrs.frozen(kw_only=True)
+class Threads:
+    threads: int = 0
+
+
+def exporter(target, *variants, **more):
+    return Exporter(source="torch", target=target, implementation=REF, variants=variants, **more)
+
+
+def converter(source, target, *variants, **more):
+    return Converter(source=source, target=target, implementation=REF, variants=variants, **more)
+
+
+def runner(name, *formats, **more):
+    return Runner(name=name, formats=formats, implementation=REF, **more)
+
+
+PLUGINS = Plugins(
+    formats={
+        "torch": Framework(name="torch", source=Ref("m"), reference="eager"),
+        **{name: Format(name=name, file="f") for name in ("onnx", "torchscript", "tensorrt", "openvino")},
+    },
+    exporters=(
+        exporter("onnx", Variant("dynamo", Onnx()), Variant("trace", Onnx(opset=17)), options=Onnx),
+        exporter("torchscript"),
+    ),
+    converters=(
+        converter("onnx", "onnx", Variant("fp16", precision=FP16)),
+        converter("onnx", "tensorrt", devices=("cuda",)),
+        converter("onnx", "openvino", requirements=(Probe(Ref("vino:check"), "install the drivers"),)),
+    ),
+    runners={
+        r.name: r
+        for r in (
+            runner("eager", "torch", variants=(Variant("fp32"), Variant("tf32", precision=TF32))),
+            runner("ort", "onnx", options=Threads),
+            runner("ort-cuda", "onnx", devices=("cuda",)),
+            runner("script", "torchscript", requirements=(Requirement("no-such-distribution"),)),
+            runner("trt", "tensorrt", devices=("cuda",), variants=(Variant("fp32", precision=FP32),)),
+            runner("vino", "openvino"),
+        )
+    },
+)
+GRAPH = graphs.build(PLUGINS, lambda requirements: None)
+CPU = Survey(devices=(DeviceInfo("cpu", "a CPU", 1),))
+CUDA = Survey(devices=(*CPU.devices, DeviceInfo("cuda:0", "a GPU", 1)))
+
+
+def planned(survey=CPU, device="cpu", precision=FP32, plugins=PLUGINS, **asked):
+    graph = GRAPH if plugins is PLUGINS else graphs.build(plugins, lambda requirements: None)
+    return make(plugins, graph, "torch", precision, device, Wishes(**asked), survey)
+
+
+def written(plan):
+    """A plan as lines to review."""
+    lines = ["steps"]
+    lines += [f"  {s.name}  from {s.parent or 'the source'}, {s.precision.name} on {s.device}" for s in plan.steps]
+    lines.append("branches")
+    for b in plan.branches:
+        reason = f"  UNAVAILABLE: {b.unavailable.reason} -> {b.unavailable.remedy}" if b.unavailable else ""
+        lines.append(f"  {b.name}  ({b.precision.name}, {b.choice.value}){reason}")
+    return "\n".join(lines)
+
+
+def names(plan):
+    return [branch.name for branch in plan.branches if branch.unavailable is None]
+
+
+def test_a_plan_on_a_machine_without_a_gpu(golden):
+    golden("plan-cpu.txt", written(planned(limit=2)))
+
+
+def test_a_plan_on_a_machine_with_one(golden):
+    options = {"@ort": {"threads": [1, 4]}}
+    golden("plan-cuda.txt", written(planned(CUDA, "cuda:0", limit=2, targets=("onnx", "tensorrt"), options=options)))
+
+
+def test_every_step_comes_after_the_one_it_starts_from_and_each_is_there_once():
+    plan = planned(CUDA, "cuda:0", limit=4)
+    done = set()
+    for step in plan.steps:
+        assert step.parent is None or step.parent in done
+        assert step.name not in done
+        done.add(step.name)
+    assert {branch.step for branch in plan.branches if branch.unavailable is None} <= {*done, None}
+    assert len({branch.name for branch in plan.branches}) == len(plan.branches)
+
+
+def test_a_shared_beginning_is_one_step():
+    plan = planned(limit=2)
+    children = [step.name for step in plan.steps if step.parent == "torch->onnx[dynamo]"]
+    assert len(children) > 1
+    assert [step.name for step in plan.steps].count("torch->onnx[dynamo]") == 1
+
+
+def test_a_step_that_no_branch_needs_is_not_taken():
+    plan = planned(runners=("eager",))
+    assert plan.steps == ()
+    assert names(plan) == ["torch @ eager[fp32]", "torch @ eager[tf32]"]
+
+
+def test_a_precision_once_lost_does_not_come_back():
+    plan = planned(CUDA, "cuda:0", limit=3, targets=("tensorrt",))
+    found = {branch.name: branch.precision for branch in plan.branches}
+    assert found["torch->onnx[dynamo]->tensorrt @ trt[fp32]"] == FP32
+    assert found["torch->onnx[dynamo]->onnx[fp16]->tensorrt @ trt[fp32]"] == FP16
+
+
+def test_a_double_precision_source_stays_one_where_nothing_is_said():
+    found = {branch.name: branch.precision for branch in planned(precision=FP64).branches}
+    assert found["torch->onnx[dynamo] @ ort"] == FP64
+    assert found["torch @ eager[tf32]"] == TF32
+
+
+def test_a_list_of_options_makes_a_branch_of_each():
+    plan = planned(limit=1, targets=("onnx",), options={"torch->onnx": {"opset": [17, 20]}})
+    assert [step.name for step in plan.steps] == [
+        "torch->onnx[dynamo,opset=17]",
+        "torch->onnx[dynamo,opset=20]",
+        "torch->onnx[trace,opset=17]",
+        "torch->onnx[trace,opset=20]",
+    ]
+    assert [step.choice.value for step in plan.steps] == [Onnx(opset=17), Onnx(opset=20)] * 2
+
+
+def test_what_a_probe_found_is_the_reason():
+    obstacle = Unavailable("the driver is too old", "install a newer driver")
+    plan = planned(attrs.evolve(CPU, obstacles={"vino:check": obstacle}), limit=2)
+    found = [branch for branch in plan.branches if branch.format == "openvino"]
+    assert found
+    assert all(branch.unavailable == obstacle for branch in found)
+    assert not any("openvino" in step.name for step in plan.steps)
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({"targets": ("torch",)}, ["torch @ eager[fp32]", "torch @ eager[tf32]"]),
+        ({"runners": ("ort",), "limit": 1}, ["torch->onnx[dynamo] @ ort", "torch->onnx[trace] @ ort"]),
+        ({"limit": 0}, ["torch @ eager[fp32]", "torch @ eager[tf32]"]),
+    ],
+)
+def test_only_what_was_asked_for_is_planned(asked, expected):
+    assert names(planned(**asked)) == expected
+
+
+def test_where_no_runner_can_be_reached_every_edge_that_would_have_helped_is_listed():
+    alone = attrs.evolve(PLUGINS, runners={}, converters=())
+    with pytest.raises(NoPathError, match="no runner can be reached from 'torch' on the way to any format") as caught:
+        planned(plugins=alone)
+    assert "torch->onnx[dynamo]" in str(caught.value)
+    with pytest.raises(NoPathError, match="no installed plugin declares a conversion"):
+        planned(plugins=attrs.evolve(alone, exporters=()))
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"targets": ("onxn",)}, "unknown format in targets 'onxn'; did you mean 'onnx'"),
+        ({"runners": ("orrt",)}, "unknown runner 'orrt'; did you mean 'ort'"),
+        ({"options": {"onxn": {}}}, "unknown key in options 'onxn'"),
+        ({"options": {"torch->tensorrt": {}}}, "unknown key in options 'torch->tensorrt'"),
+    ],
+)
+def test_names_that_do_not_exist_are_errors_with_the_closest(asked, message):
+    with pytest.raises(RequestError, match=message):
+        check(Wishes(**asked), PLUGINS, GRAPH)
+    check(Wishes(targets=("onnx",), runners=("ort",), options={"@ort": {}}), PLUGINS, GRAPH)
+
+
+def test_only_probes_that_could_matter_here_are_asked():
+    assert questions_of(PLUGINS, GRAPH, {"cpu"}) == (Probe(Ref("vino:check"), "install the drivers"),)
+    far = attrs.evolve(PLUGINS, converters=(attrs.evolve(PLUGINS.converters[2], devices=("npu",)),))
+    assert questions_of(far, graphs.build(far, lambda requirements: None), {"cpu"}) == ()
+
+
+def test_the_baseline_is_the_sources_own_runner_in_its_first_variant():
+    assert baseline_name("torch", PLUGINS.runners["eager"]) == "torch @ eager[fp32]"
+    assert baseline_name("onnx", PLUGINS.runners["ort"]) == "onnx @ ort"

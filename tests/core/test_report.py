@@ -1,0 +1,259 @@
+"""What a run found: the best, the others with their reasons, in words and as data."""
+
+import json
+from pathlib import Path
+
+import attrs
+import pytest
+
+from navigator_core import FP16, FP32, Dim, Ref, Signature, TensorSpec, rendering, serde
+from navigator_core.candidates import Candidate, Recipe
+from navigator_core.errors import NothingCorrectError, RequestError
+from navigator_core.loading import RunnerUse
+from navigator_core.report import Report, from_dict
+from navigator_core.results import Estimate, Measurement, Objective, OutputError, Tolerance, Verdict
+
+
+def estimate(value, share=0.01):
+    return Estimate(value, value * (1 - share), value * (1 + share))
+
+
+def measured(size, p50, memory, unstable=None):
+    return Measurement(
+        batch_size=size,
+        p50=estimate(p50),
+        p95=estimate(p50 * 1.2),
+        p99=None,
+        throughput=estimate(size / p50),
+        transfer=1e-5,
+        memory={"host": memory},
+        calls=120,
+        unstable=unstable,
+    )
+
+
+def judged(ok, error, bar):
+    tolerance = Tolerance(rtol=bar, atol=bar)
+    return Verdict(ok, {"logits": OutputError(error, error, error, 1.0, tolerance, ok)}, {"sample 0": "ok"}, {})
+
+
+def recipe(name, format, precision=FP32, live=False):
+    use = RunnerUse(name=name, implementation=Ref("m:f"), options_type=None, options={"threads": 4}, tensors=None)
+    return Recipe(runner=use, format=format, precision=precision, live=live)
+
+
+EAGER = Candidate(
+    name="torch @ torch-eager",
+    runner="torch-eager",
+    precision="fp32",
+    device="cpu",
+    status="ok",
+    verdict=judged(True, 0.0, 9.5e-7),
+    measurements=(measured(1, 4e-3, 2**28), measured(8, 16e-3, 2**29, "the times changed by +9 %")),
+    recipe=recipe("torch-eager", "torch", live=True),
+)
+ORT = Candidate(
+    name="torch->onnx[dynamo] @ onnxruntime-cpu",
+    runner="onnxruntime-cpu",
+    precision="fp32",
+    device="cpu",
+    status="ok",
+    verdict=judged(True, 2.5e-7, 9.5e-7),
+    measurements=tuple(measured(size, 1e-3 * size**0.9, 2**27) for size in (1, 2, 4, 8)),
+    path=Path("/workspace/objects/ab/model.onnx"),
+    size=10_000_000,
+    recipe=recipe("onnxruntime-cpu", "onnx"),
+)
+HALF = attrs.evolve(
+    ORT,
+    name="torch->onnx[dynamo]->onnx[fp16] @ onnxruntime-cpu",
+    precision="fp16",
+    verdict=judged(True, 3e-4, 7.8e-3),
+    measurements=(measured(1, 0.0005, 2**26),),
+    reason="reduced precision: allow it with precisions=('fp32', 'fp16')",
+    recipe=recipe("onnxruntime-cpu", "onnx", FP16),
+)
+WRONG = Candidate(
+    name="torch->torchscript @ torchscript",
+    runner="torchscript",
+    precision="fp32",
+    device="cpu",
+    status="incorrect",
+    reason="sample 0: output 'logits' has relative error 3.0e-02, allowed 9.5e-07",
+    remedy="leave it, or say what you accept with tolerance= or verify=",
+    verdict=judged(False, 3e-2, 9.5e-7),
+)
+BROKEN = Candidate(
+    name="torch->onnx[trace] @ onnxruntime-cpu",
+    runner="onnxruntime-cpu",
+    precision="fp32",
+    device="cpu",
+    status="failed",
+    reason="torch->onnx[trace]: was ended by SIGSEGV, a crash in native code",
+    remedy="read log.txt",
+)
+ABSENT = Candidate(
+    name="torch->onnx[dynamo]->tensorrt",
+    runner="",
+    precision="fp32",
+    device="cpu",
+    status="unavailable",
+    reason="needs a cuda device, and none was found here",
+    remedy="run it where there is a cuda device",
+)
+REPORT = Report(
+    candidates=(ORT, EAGER, HALF, WRONG, BROKEN, ABSENT),
+    signature=Signature(
+        (TensorSpec("ids", "int64", (Dim("batch", 1, 8), 128)),),
+        (TensorSpec("logits", "float32", (Dim("batch", 1, 8), 2)),),
+    ),
+    environment={"navigator-core": "0.1.0", "python": "3.12.1", "device": "cpu: a CPU, 8 cores"},
+    notes=("taken as fixed, because equal in every sample: ids axis 1 = 128",),
+    epsilons={"fp32": 2.0**-24, "fp16": 2.0**-11},
+    baseline=EAGER.name,
+    best_name=ORT.name,
+    bar="bar: 10 times the source's own fp32 error against the truth",
+    run="20250101-120000-abcdef",
+    elapsed=12.5,
+)
+
+
+def test_a_report_in_words(golden):
+    golden("report.txt", rendering.text(REPORT, width=150))
+
+
+def test_a_report_as_data(golden):
+    golden("report.json", json.dumps(REPORT.to_dict(), indent=1, allow_nan=False))
+
+
+def test_a_report_survives_being_written_down():
+    again = from_dict(json.loads(json.dumps(REPORT.to_dict(), allow_nan=False)))
+    assert again == REPORT
+    assert again.best == REPORT.best
+    assert again.to_dict() == REPORT.to_dict()
+
+
+@pytest.mark.parametrize(
+    "broken", [{"candidates": 3}, {"candidates": [3]}, {"unheard_of": 1}, {"elapsed": "12"}, {"signature": None}]
+)
+def test_data_of_another_form_is_an_error(broken):
+    with pytest.raises(ValueError):
+        from_dict({**REPORT.to_dict(), **broken})
+
+
+def test_nothing_of_the_text_is_taken_for_markup():
+    odd = attrs.evolve(WRONG, name="torch->a[b] @ r[/c]", precision="fp8[e4m3]", reason="[red]no[/red]")
+    text = rendering.text(attrs.evolve(REPORT, candidates=(odd,), notes=("[bold]note",), bar="[x]bar"), width=200)
+    for part in ("torch->a[b] @ r[/c]", "fp8[e4m3]", "[red]no[/red]", "note: [bold]note", "[x]bar"):
+        assert part in text
+
+
+def test_it_can_be_printed_and_shown_and_written_as_a_page(tmp_path):
+    assert str(REPORT).startswith("candidate")
+    page = REPORT.html(tmp_path / "report.html").read_text()
+    assert page == REPORT._repr_html_()
+    assert "onnxruntime-cpu" in page
+    assert "<script" not in rendering.html(attrs.evolve(REPORT, notes=("<script>alert(1)</script>",)))
+
+
+# the best
+
+
+def test_the_best_is_the_one_of_that_name():
+    assert REPORT.best is ORT
+    assert attrs.evolve(REPORT, best_name=None).best is None
+
+
+@pytest.mark.parametrize(
+    ("objective", "precisions", "best"),
+    [
+        (Objective(), None, ORT),
+        (Objective(), ("fp32", "fp16"), HALF),
+        (Objective(minimize="size"), None, ORT),
+        (Objective(maximize="throughput"), None, ORT),
+        (Objective(batch_size=64), None, None),
+        (Objective(), ("int8",), None),
+        (Objective(limits=("p99<=1s",)), None, None),
+    ],
+)
+def test_another_question_is_answered_by_the_same_measurements(objective, precisions, best):
+    assert REPORT.select(objective, precisions=precisions) is best
+
+
+def test_a_question_that_makes_no_sense_is_an_error():
+    with pytest.raises(RequestError, match="unknown quantity to minimize"):
+        REPORT.select(Objective(minimize="beauty"))
+
+
+def test_without_a_best_loading_says_what_happened_to_every_branch():
+    report = attrs.evolve(REPORT, best_name=None)
+    with pytest.raises(NothingCorrectError) as caught:
+        report.load()
+    assert len(caught.value.exceptions) == len(REPORT.candidates)
+    assert "torch->onnx[trace] @ onnxruntime-cpu: failed: torch->onnx[trace]: was ended by SIGSEGV" in str(caught.value)
+    with pytest.raises(RequestError, match="there is nothing to deploy"):
+        report.deploy("triton", "models", name="m")
+    assert "best: none" in str(report)
+
+
+def test_a_candidate_that_is_no_more_than_a_record_cannot_be_loaded():
+    with pytest.raises(RequestError, match="cannot be loaded"):
+        BROKEN.load()
+
+
+def test_the_speed_up_is_relative_to_the_sources_own_candidate_at_the_same_batch():
+    assert REPORT.speed_up(ORT, 1) == pytest.approx(4)
+    assert REPORT.speed_up(ORT, 8) == pytest.approx(16e-3 / (1e-3 * 8**0.9))
+    assert REPORT.speed_up(ORT, 2) is None
+    assert attrs.evolve(REPORT, baseline=None).speed_up(ORT, 1) is None
+
+
+# words for quantities
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (estimate(2.0), "2 s ±1.0 %"),
+        (estimate(0.00123), "1.23 ms ±1.0 %"),
+        (estimate(4.56e-6), "4.56 µs ±1.0 %"),
+        (estimate(4.56e-8), "0.0456 µs ±1.0 %"),
+        (Estimate(0.0, 0.0, 0.0), "0 µs ±0.0 %"),
+        (Estimate(1.0, 0.1, float("inf")), "1 s ±>100 %"),
+    ],
+)
+def test_a_duration_is_in_a_unit_that_reads_well(value, text):
+    assert rendering.duration(value) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0, "0 B"), (1023, "1023 B"), (2048, "2 KiB"), (5 * 2**20, "5 MiB"), (3 * 2**29, "1.50 GiB")],
+)
+def test_a_size_is_in_a_unit_that_reads_well(number, text):
+    assert rendering.size(number) == text
+
+
+@pytest.mark.parametrize(
+    ("outputs", "text"),
+    [
+        ({"a": (1e-8, 1e-6, True), "b": (5e-7, 1e-6, True)}, "5.0e-07 / 1.0e-06"),
+        ({"a": (9e-7, 1e-6, True), "b": (0.0, 1e-6, False)}, "0.0e+00 / 1.0e-06"),
+        ({"a": (0.0, 0.0, True)}, "0.0e+00 / 0.0e+00"),
+        ({}, ""),
+    ],
+)
+def test_the_error_shown_is_that_of_the_output_nearest_to_its_bar(outputs, text):
+    errors = {
+        name: OutputError(error, error, error, 1.0, Tolerance(rtol=bar), ok)
+        for name, (error, bar, ok) in outputs.items()
+    }
+    assert rendering.error_and_bar(attrs.evolve(ORT, verdict=Verdict(True, errors, {}))) == text
+
+
+def test_a_report_is_plain_data():
+    data = REPORT.to_dict()
+    assert data["schema"] == 1
+    assert data["best"] == ORT.name
+    assert "home" not in data["candidates"][0]
+    assert serde.canonical(data)
