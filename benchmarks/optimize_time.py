@@ -57,7 +57,7 @@ def totals(runs: dict[str, dict[str, Any]]) -> Table:
         met = "" if number else "yes" if found["seconds"] <= TARGET else "NO"
         target = "" if number else f"{TARGET:.0f}"
         rows.append([name, f"{found['seconds']:.1f}", target, met, str(found["best"]), "; ".join(found["failed"])])
-    about = f"Seconds of `navigator.optimize(convnet, batch_sizes={list(BATCHES)})` by every path, once each."
+    about = "Seconds of `navigator.optimize` on the convnet by every path, once each."
     return Table("Time of optimize", about, ("call", "s", "target", "met", "best", "failed or incorrect"), rows)
 
 

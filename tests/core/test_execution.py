@@ -402,9 +402,10 @@ def test_what_cannot_go_at_all_says_why_and_can_be_kept_here(tmp_path):
 
 
 HIDDEN = """
+import abc
 ONE = [1]
 
-class Output(dict):
+class Output(dict, metaclass=abc.ABCMeta):
     pass
 
 def model(value):

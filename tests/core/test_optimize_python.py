@@ -207,7 +207,7 @@ def test_what_cannot_be_done_is_an_error_that_says_so(optimize, asked, message):
     ("model", "samples", "message"),
     [
         (lambda x: x, None, "a live model needs samples"),
-        (int, X, "no installed plugin recognises a builtins.type"),
+        (int, X, "no installed plugin recognises the class builtins.int itself"),
         (3, X, "no installed plugin recognises a builtins.int"),
         (lambda x: x, [(X, X)], "labels"),
         (lambda x: None, X, "the model returned None, which holds no tensor"),

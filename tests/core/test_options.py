@@ -103,10 +103,17 @@ def test_what_has_no_options_accepts_none():
 )
 def test_a_key_that_names_nothing_is_an_error_with_the_closest(key, message):
     with pytest.raises(RequestError, match=message):
-        check_keys({key: {}}, ["onnx", "torch"], ["torch->onnx"], ["onnxruntime-cpu"])
+        check_keys({key: {}}, dict.fromkeys(("onnx", "torch", "torch->onnx", "@onnxruntime-cpu"), ()))
 
 
 def test_keys_that_exist_are_fine_but_hold_fields():
-    check_keys({"onnx": {}, "torch->onnx": {}, "@ort": {}}, ["onnx"], ["torch->onnx"], ["ort"])
+    check_keys({"onnx": {}, "torch->onnx": {}, "@ort": {}}, dict.fromkeys(("onnx", "torch->onnx", "@ort"), ()))
     with pytest.raises(RequestError, match=r"options\['onnx'\] must be a mapping of fields, not 20"):
-        check_keys({"onnx": 20}, ["onnx"], [], [])
+        check_keys({"onnx": 20}, {"onnx": ["opset"]})
+
+
+def test_a_field_that_nothing_behind_the_key_has_is_an_error_wherever_the_plan_leads():
+    with pytest.raises(RequestError, match=r"unknown field in options\['onnx'\] 'opst'; did you mean 'opset'"):
+        check_keys({"onnx": {"opst": 1}}, {"onnx": ["opset"]})
+    with pytest.raises(RequestError, match="python has no options"):
+        check_keys({"@python": {"threads": 1}}, {"@python": []})

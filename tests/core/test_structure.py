@@ -2,7 +2,6 @@
 
 import collections
 import enum
-import math
 import types
 from dataclasses import dataclass, field
 from typing import NamedTuple

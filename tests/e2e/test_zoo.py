@@ -160,7 +160,10 @@ def test_a_keyword_may_be_given_in_any_way_the_source_takes_it(optimized):
 
 
 def test_a_constant_of_the_samples_cannot_be_changed_later(optimized):
-    with optimized("scaled").report.load() as model, pytest.raises(nav.RequestError, match="argument 'power': it is a constant"):
+    with (
+        optimized("scaled").report.load() as model,
+        pytest.raises(nav.RequestError, match="argument 'power': it is a constant"),
+    ):
         model(torch.randn(3, 4), scale=torch.rand(3, 1), power=3.0)
 
 

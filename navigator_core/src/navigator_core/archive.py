@@ -237,7 +237,7 @@ def _remove_empty(folder: Path) -> None:
 def _read_manifest(archive: zipfile.ZipFile) -> dict[str, Any]:
     first = archive.infolist()[0] if archive.infolist() else None
     if first is None or first.filename != MANIFEST or first.header_offset != 0:
-        raise _RefusedError(f"is a zip, but its first member is not {MANIFEST}; was it written by Navigator?")
+        raise _RefusedError(f"is a zip whose first member is not {MANIFEST}: cut short, or never a .nav file")
     _require(first.file_size <= _LARGEST_MANIFEST, f"its manifest has {first.file_size} bytes")
     _check_member(first)
     manifest = serde.parse(archive.read(first))

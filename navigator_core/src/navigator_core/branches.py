@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,7 @@ def _convert(
             precision=step.precision,
         ),
         result=Converted,
-        preload=machine.preload(declared),
+        preload=machine.preload(declared, subject.source if before is None else None),
     )
     versions = machine.versions(declared)
     key = session.key_of(
@@ -152,6 +153,7 @@ def _evaluate(
         active.passed_over(branch.name, "verify", artifact)
         status: Status = "skipped" if artifact.skipped else "failed"
         return attrs.evolve(blank, status=status, reason=artifact.reason, remedy=_remedy(artifact), log=artifact.log)
+    declared_runner = machine.plugins.runners[branch.runner.name]  # the plugin's own value: who owns it is known
     use = runner_use(branch.runner, request.options, subject.samples.kind, branch.choice)
     is_reference = branch.step is None and branch.runner.name == subject.identified.runner.name
     source = subject.source if artifact is None else Source(format=artifact.format.name, path=artifact.file)
@@ -176,7 +178,9 @@ def _evaluate(
             check=request.check,
         ),
         result=Evaluated,
-        preload=machine.preload(machine.plugins.runners[branch.runner.name]),
+        preload=machine.preload(
+            machine.plugins.runners[branch.runner.name], subject.source if artifact is None else None
+        ),
     )
 
     def heard(message: dict[str, Any]) -> None:
@@ -188,7 +192,7 @@ def _evaluate(
     def judge(found: Evaluated) -> tuple[StepStatus, str | None]:
         return ("ok", None) if found.reason is None else ("failed" if found.failed else "incorrect", found.reason)
 
-    versions = {**machine.versions(machine.plugins.runners[branch.runner.name]), **machine_key(machine)}
+    versions = {**machine.versions(declared_runner), **machine_key(machine)}
     key = session.key_of(job, active.workspace.path, versions)
     here = subject.here and artifact is None
     timeout = _share(active)
@@ -214,7 +218,7 @@ def _evaluate(
         size=None if live else _size(source.path, artifact),
         home=_home(subject, reference, live),
     )
-    return _judged(whole, outcome)
+    return _judged(whole, outcome, here)
 
 
 def _share(active: Session) -> float | None:
@@ -222,11 +226,16 @@ def _share(active: Session) -> float | None:
     return None if active.budget is None else min(DEFAULT_TIMEOUT, max(1.0, active.left / 2))
 
 
-def _judged(candidate: Candidate, outcome: Done[Evaluated] | Failed) -> Candidate:
+def _judged(candidate: Candidate, outcome: Done[Evaluated] | Failed, here: bool) -> Candidate:
     if isinstance(outcome, Failed):
         status: Status = "skipped" if outcome.skipped else "failed"
         return attrs.evolve(
-            candidate, status=status, reason=outcome.reason, remedy=_remedy(outcome), log=outcome.log, recipe=None
+            candidate,
+            status=status,
+            reason=outcome.reason,
+            remedy=_remedy(outcome, here=here),
+            log=outcome.log,
+            recipe=None,
         )
     found = outcome.value
     remedy = None
@@ -246,22 +255,21 @@ def _judged(candidate: Candidate, outcome: Done[Evaluated] | Failed) -> Candidat
     )
 
 
-def _remedy(failed: Failed) -> str | None:
+def _remedy(failed: Failed, *, here: bool = False) -> str | None:
+    """What helps; a step ``here``, in the caller's process, cannot be repeated alone."""
     if failed.log is None:
         return "give it more time with budget=" if failed.skipped else None
-    return f"read {failed.log}, or repeat the step alone: python {failed.log.with_name('reproduce.py')}"
+    log = Path(os.path.relpath(failed.log)) if failed.log.is_relative_to(Path.cwd()) else failed.log
+    alone = "" if here else f", or repeat the step alone: python {log.with_name('reproduce.py')}"
+    return f"read {log}{alone}"
 
 
 def _home(subject: Subject, reference: Understood, live: bool) -> Home:
-    signature = reference.value.signature
-    if not live:
-        return Home(signature)
-    module = subject.identified.module
-    return Home(
-        signature.with_parameters(subject.samples.parameters),
-        subject.identified.model,
-        getattr(module, "prepare", None),
+    signature = reference.value.signature.with_parameters(
+        subject.samples.parameters if subject.source.framework else None
     )
+    module = subject.identified.module
+    return Home(signature, subject.identified.model, getattr(module, "prepare", None)) if live else Home(signature)
 
 
 def _size(path: Path, artifact: Artifact | None) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 from attrs import evolve, field, frozen
 
 from navigator_core import batches, gates, loading, profiling, serde, shipping, verification, worker
+from navigator_core.contention import Others
 from navigator_core.declarations import Context, Precision, Ref
 from navigator_core.loading import Kinds, RunnerUse, Running, Source
 from navigator_core.memory import PeakMemory, rss
@@ -203,18 +204,31 @@ def _profile(
             last[turn] = run.model.call(ready[turn])
             run.model.synchronize()
 
-        with PeakMemory(baseline) as memory:
+        with PeakMemory(baseline) as memory, Others() as others:
             timing = profiling.time_calls(call, seconds=evaluation.seconds, min_calls=evaluation.calls, measure=clock)
         transfer = profiling.measure_transfer(partial(run.bring_in, inputs[0]), partial(loading.take_out, last[0]))
-        others = {name: profiling.quantity(call, measure) for name, measure in profilers.items()}
-        measurement = profiling.measurement(size, timing, transfer, {"host": memory.peak}, others)
-        if not reference.stochastic and evaluation.check:
+        quantities = {name: profiling.quantity(call, measure) for name, measure in profilers.items()}
+        reasons = [timing.unstable, others.sentence()]
+        altered = _altered(ready[0], inputs[0])
+        if altered:
+            reasons.append("the call writes into its inputs, so that every call after the first saw other values")
+        timing = evolve(timing, unstable="; ".join(filter(None, reasons)) or None)
+        measurement = profiling.measurement(size, timing, transfer, {"host": memory.peak}, quantities)
+        if not reference.stochastic and evaluation.check and not altered:
             measurement = _still_right(evaluation, made, last, measurement)
         emit({"measured": serde.to_data(measurement)})
         yield measurement
         throughputs.append((size, measurement.throughput))
         if evaluation.sweep and profiling.saturated(throughputs):
             return
+
+
+def _altered(used: dict[str, Any], given: dict[str, np.ndarray]) -> bool:
+    """Whether a model that was called with tensors has changed them."""
+    return any(
+        not np.array_equal(now, given[name], equal_nan=now.dtype.kind in "fc")
+        for name, now in loading.take_out(used).items()
+    )
 
 
 def _still_right(

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Iterable, Sequence
-from functools import cache
 from pathlib import Path
 
 import attrs
 from attrs import frozen
 
-from navigator_core import availability, graph, planning, session, survey
+from navigator_core import availability, graph, planning, session, shipping, survey
 from navigator_core.declarations import (
+    FP32,
     Converter,
     DeviceInfo,
     Exporter,
@@ -25,6 +25,7 @@ from navigator_core.declarations import (
 from navigator_core.evaluation import ProfilerUse
 from navigator_core.execution import Done, Job
 from navigator_core.graph import Graph
+from navigator_core.loading import Source
 from navigator_core.plugins import Plugins
 from navigator_core.request import Request, check_precisions
 from navigator_core.session import Session
@@ -43,14 +44,16 @@ class Machine:
     survey: Survey
     device: DeviceInfo
 
-    def preload(self, declared: Declared) -> tuple[str, ...]:
+    def preload(self, declared: Declared, source: Source | None = None) -> tuple[str, ...]:
         """The modules that a worker for this declaration imports once: those of its plugin's that can be used here.
 
-        Runners and conversions have workers of their own: what an exporter imports is no memory of a runner's.
+        Runners and conversions have workers of their own: what an exporter imports is no memory of a runner's. Steps
+        on a live ``source`` have those with the modules of its classes.
         """
         owner = self.plugins.owner(declared)
+        theirs = set(shipping.modules(source)) if source is not None else set()
         if owner.name == "core":
-            return ()
+            return tuple(sorted(theirs))
         mine = [
             one
             for one in self._declared()
@@ -64,7 +67,7 @@ class Machine:
             for value in self.plugins.formats.values()
             if isinstance(value, Framework) and self.plugins.owner(value) == owner
         }
-        return tuple(sorted(modules | sources)) if mine else ()
+        return tuple(sorted(modules | sources | theirs)) if mine else ()
 
     def _declared(self) -> Sequence[Declared]:
         return [*self.plugins.exporters, *self.plugins.converters, *self.plugins.runners.values()]
@@ -92,7 +95,6 @@ class Machine:
         return {**session.base_versions(), **own, **found}
 
 
-@cache
 def source_digest(module: str) -> str:
     """What a plugin's own Python files hold, "" where there are none: while it is written, its version stays.
 
@@ -111,7 +113,10 @@ def source_digest(module: str) -> str:
 
 
 def survey_machine(subject: Subject, request: Request, plugins: Plugins, active: Session) -> Machine:
-    """Build the graph, detect devices, ask the probes. Raises RequestError for names that do not exist."""
+    """Build the graph, detect devices, ask the probes.
+
+    Raises RequestError for names that do not exist, NoPathError where no runner can be reached.
+    """
     built = graph.build(plugins, availability.missing)
     asked = request.wishes()
     planning.check(asked, plugins, built)
@@ -124,6 +129,8 @@ def survey_machine(subject: Subject, request: Request, plugins: Plugins, active:
     if probes:
         found = attrs.evolve(found, obstacles=ask_machine(Questions(probes=probes), active).obstacles)
     active.notes += found.problems
+    # planned again when the source is known: what is amiss with the options is to be said before it runs
+    planning.make(plugins, built, subject.identified.format, FP32, device.name, asked, found)
     return Machine(plugins=plugins, graph=built, survey=found, device=device)
 
 

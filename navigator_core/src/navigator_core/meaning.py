@@ -54,7 +54,7 @@ def understand(subject: Subject, machine: Machine, request: Request, active: Ses
             verify=None if request.verify is None else gates.store(request.verify, active.run.folder),
         ),
         result=Reference,
-        preload=machine.preload(runner),
+        preload=machine.preload(runner, subject.source),
     )
     key = session.key_of(job, active.workspace.path, {**machine.versions(runner), **machine_key(machine)})
     outcome, folder = active.perform("the source", "prepare", job, key, here=subject.here)

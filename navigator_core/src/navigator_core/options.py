@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -23,14 +23,26 @@ class Choice:
     label: str = ""
 
 
-def check_keys(options: Options, formats: Iterable[str], edges: Iterable[str], runners: Iterable[str]) -> None:
-    """Raises RequestError for a key that is no format, "a->b" or "@runner", with the closest ones that are."""
-    known = {*formats, *edges, *(f"@{name}" for name in runners)}
+def check_keys(options: Options, accepted: Mapping[str, Collection[str]]) -> None:
+    """Raises RequestError for a key that is no format, "a->b" or "@runner", and for a field that nothing there has.
+
+    ``accepted`` maps each key to the fields of what it stands for.
+    """
     for key, fields in options.items():
-        if key not in known:
-            raise unknown("key in options", key, known)
+        if key not in accepted:
+            raise unknown("key in options", key, accepted)
         if not isinstance(fields, Mapping):
             raise RequestError(f"options[{key!r}] must be a mapping of fields, not {fields!r}")
+        for name in fields:
+            if not accepted[key]:
+                raise RequestError(f"options[{key!r}]: {key.lstrip('@')} has no options")
+            if name not in accepted[key]:
+                raise unknown(f"field in options[{key!r}]", name, accepted[key])
+
+
+def fields_of(cls: type | None) -> set[str]:
+    """The names that a class of options takes."""
+    return set() if cls is None else {field.alias or field.name for field in attrs.fields(cls) if field.init}
 
 
 def choices(options: Options, keys: Iterable[str], cls: type | None, default: Any) -> Iterator[Choice]:
@@ -83,4 +95,5 @@ def _build(cls: type, values: Mapping[str, Any], where: str) -> Any:
     try:
         return serde.from_data(serde.to_data(cls(**values)), cls)  # a wrong type is found here, not in the worker
     except (TypeError, ValueError) as error:
-        raise RequestError(f"options[{where!r}]: {error}") from None
+        why = error.args[0] if error.args else error  # attrs appends the whole declaration of the field
+        raise RequestError(f"options[{where!r}]: {why}") from None

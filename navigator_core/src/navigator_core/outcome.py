@@ -38,7 +38,7 @@ def report(
     wanted = tuple(sorted({c.precision for c in candidates})) if decided else None
     precisions = request.precisions if request.precisions is not None else wanted
     allowed = reports.allowing(value.precision.name, precisions, epsilons)
-    chosen = selection.select(candidates, request.objective, allowed)
+    chosen = selection.select(candidates, request.objective, allowed, machine.plugins.profilers)
     baseline = planning.baseline_name(subject.identified.format, subject.identified.runner)
     notes = [*subject.notes, *value.notes, *active.notes]
     made = Report(

@@ -66,7 +66,10 @@ def _portable(made: Report, folders: Mapping[Path, str]) -> dict[str, Any]:
     for candidate in made.candidates:
         where = folders.get(candidate.path.parent) if candidate.path else None
         inside = f"{where}/{candidate.path.name}" if where and candidate.path else None
-        candidates.append(evolve(candidate, path=Path(inside) if inside else None, log=None))
+        remedy = candidate.remedy
+        if candidate.log is not None and remedy is not None and str(candidate.log) in remedy:
+            remedy = f"see the log of run {made.run} in the workspace where it was made"
+        candidates.append(evolve(candidate, path=Path(inside) if inside else None, remedy=remedy, log=None))
     notes = made.notes
     best = made.best
     if best is not None and best.path is None:

@@ -5,7 +5,7 @@ What cannot be taken is planned too, with the reason: a branch is never silently
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import attrs
 from attrs import frozen
@@ -78,8 +78,13 @@ def check(wishes_: Wishes, plugins: Plugins, graph: Graph) -> None:
     for name in wishes_.runners or ():
         if name not in plugins.runners:
             raise unknown("runner", name, plugins.runners)
-    edges = {f"{c.source}->{c.target}" for c in graph.conversions}
-    wishes.check_keys(wishes_.options, graph.formats, edges, plugins.runners)
+    accepted: dict[str, set[str]] = {name: set() for name in graph.formats}
+    for c in graph.conversions:
+        fields = wishes.fields_of(c.declaration.options)
+        accepted[c.target] |= fields
+        accepted.setdefault(f"{c.source}->{c.target}", set()).update(fields)
+    accepted |= {f"@{runner.name}": wishes.fields_of(runner.options) for runner in plugins.runners.values()}
+    wishes.check_keys(wishes_.options, accepted)
 
 
 def make(
@@ -123,10 +128,17 @@ def _step_name(parent: str, conversion: Conversion, choice: Choice) -> str:
     return f"{parent}->{conversion.target}" + (f"[{inside}]" if inside else "")
 
 
-def _choices(conversion: Conversion, options: Options) -> Iterable[Choice]:
-    keys = (conversion.target, f"{conversion.source}->{conversion.target}")
+def _choices(conversion: Conversion, options: Options) -> Iterator[Choice]:
+    edge = f"{conversion.source}->{conversion.target}"
     default = conversion.variant.options if conversion.variant else None
-    return wishes.choices(options, keys, conversion.declaration.options, default)
+    mine = wishes.fields_of(conversion.declaration.options)
+    # what is said of a format is for the edges into it that have such a field
+    shared = {name: value for name, value in options.get(conversion.target, {}).items() if name in mine}
+    said = {**options, conversion.target: shared}
+    others = [v.options for v in conversion.declaration.variants if v is not conversion.variant]
+    for choice in wishes.choices(said, (conversion.target, edge), conversion.declaration.options, default):
+        if choice.value == default or default in others or choice.value not in others:  # else another variant does it
+            yield choice
 
 
 def _branches(
@@ -228,6 +240,7 @@ def _require_paths(branches: list[Branch], asked: Wishes, graph: Graph, source: 
     if any(branch.runner is not None for branch in branches) or any(b.unavailable for b in branches):
         return
     wanted = ", ".join(asked.targets or ()) or "any format"
+    wanted += f" with runners={list(asked.runners)}" if asked.runners else ""
     edges = "\n".join(
         f"  {c.name}" + (f": {c.unavailable}" if c.unavailable else "")
         for c in graph.conversions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
@@ -128,7 +129,8 @@ class Plugins:
         if not answers:
             answers, _ = _ask([hook for hook in hooks if hook.plugin.module == CORE], model, sample)
             kind = f"{type(model).__module__}.{type(model).__qualname__}"
-            notes += [f"no plugin recognises a {kind}; it is taken as a plain callable"] * len(answers)
+            known = inspect.isroutine(model)  # a function is what it looks like; an object may be a model
+            notes += [] if known else [f"no plugin recognises a {kind}; it is taken as a plain callable"] * len(answers)
         return next(iter(answers.values()), None), tuple(notes)
 
     def observers(self) -> list[Callable[[Event], None]]:

@@ -81,7 +81,7 @@ def _rows(table: Table, report: Report, candidate: Candidate) -> None:
             str(measurement.batch_size),
             duration(measurement.p50) + ("?" if measurement.unstable else ""),
             rate(measurement.throughput),
-            "" if speed is None else f"{speed:.2f}",
+            "" if speed is None else f"{speed:.2f}" + ("?" if report.unsure(candidate, measurement.batch_size) else ""),
             size(_memory(measurement)),
         )
 
@@ -110,10 +110,16 @@ def _conclusion(report: Report) -> Text:
         return Text("best: none; no candidate is right and within what was asked", "bold red")
     line = f"best: {best.name}"
     if best.measurements:
-        first = best.measurements[0]
+        by_throughput = report.objective.maximize is not None
+        chosen = report.objective.batch_size
+        first = max(best.measurements, key=lambda m: m.throughput.value) if by_throughput else best.measurements[0]
+        first = (best.at(chosen) or first) if chosen else first
         speed = report.speed_up(best, first.batch_size)
-        line += f", {duration(first.p50)} at batch size {first.batch_size}"
-        line += f", {speed:.2f} times the source's speed" if speed is not None and best.name != report.baseline else ""
+        line += f", {rate(first.throughput)}" if by_throughput else f", {duration(first.p50)}"
+        line += f" at batch size {first.batch_size}"
+        if speed is not None and best.name != report.baseline:
+            unsure = ", as far as unstable measurements tell" if report.unsure(best, first.batch_size) else ""
+            line += f", {speed:.2f} times the source's speed{unsure}"
     return Text(line + (f" ({report.why})" if report.why else ""), "bold")
 
 

@@ -64,7 +64,9 @@ class Report:
     def select(self, objective: Objective, *, precisions: Iterable[str] | None = None) -> Candidate | None:
         """The best candidate for another question, by the same measurements; None if none may win."""
         wanted = self.precisions if precisions is None else tuple(precisions)
-        chosen = selection.select(self.candidates, objective, allowing(self.precision, wanted, self.epsilons))
+        measured = {name for c in self.candidates for m in c.measurements for name in m.others}
+        allowed = allowing(self.precision, wanted, self.epsilons)
+        chosen = selection.select(self.candidates, objective, allowed, measured)
         return next((c for c in self.candidates if c.name == chosen.best), None)
 
     def speed_up(self, candidate: Candidate, batch_size: int) -> float | None:
@@ -72,6 +74,11 @@ class Report:
         base = next((c for c in self.candidates if c.name == self.baseline), None)
         ours, theirs = candidate.at(batch_size), base.at(batch_size) if base else None
         return theirs.p50.value / ours.p50.value if ours and theirs else None
+
+    def unsure(self, candidate: Candidate, batch_size: int) -> bool:
+        """Whether a speed-up rests on a measurement that is not stable; its ``unstable`` says why."""
+        both = [c.at(batch_size) for c in self.candidates if c.name in (candidate.name, self.baseline)]
+        return any(measurement is not None and measurement.unstable is not None for measurement in both)
 
     def save(self, path: str | Path) -> Path:
         """Write a ``.nav`` package with the winners and the formats to rebuild others from. Raises PackageError."""

@@ -350,7 +350,7 @@ def _choose(dim: Dim, number: int, large: bool) -> int:
         top = dim.max or 4
         return top if large else max(dim.min, top - 1)
     assert dim.max is not None  # _find_dims has refused the others
-    return dim.max if large else max(dim.min, dim.max - 2 - number)
+    return dim.max if large else min(dim.max, dim.min + number)  # axes of the same range are told apart by it
 
 
 def _fill(value: Any, sizes: Mapping[str, int], ranges: Mapping[str, Range], rng: np.random.Generator) -> Any:

@@ -111,13 +111,17 @@ def quantity(name: str, candidate: Candidate, measurement: Measurement) -> Estim
     return None if value is None else Estimate(float(value), float(value), float(value))
 
 
-def select(candidates: Sequence[Candidate], objective: Objective, allowed: Callable[[str], str | None]) -> Selection:
+def select(
+    candidates: Sequence[Candidate],
+    objective: Objective,
+    allowed: Callable[[str], str | None],
+    profilers: Collection[str] = (),
+) -> Selection:
     """The best candidate: right, of a precision that may win, within the limits, and first by the objective.
 
     ``allowed`` says of a precision's name why it may not win, None if it may. A tie (within 3 %) is broken by memory,
-    then size, then portability.
+    then size, then portability. ``profilers`` are the names of plugins' quantities.
     """
-    profilers = {name for c in candidates for m in c.measurements for name in m.others}
     check(objective, profilers)
     limits = [parse_limit(text, profilers) for text in objective.limits]
     name = objective.maximize or objective.minimize or "latency"

@@ -6,6 +6,7 @@ import io
 import json
 import mmap
 import pickle
+import pickletools
 import sys
 from collections import ChainMap
 from collections.abc import Callable, Mapping
@@ -106,6 +107,19 @@ def _pickle(value: Any, folder: Path, reducers: Mapping[type, Callable[[Any], An
         pickled = dumps(value, reducers, buffer_callback=out_of_band)
     (folder / "model.pkl").write_bytes(pickled)
     (folder / "model.json").write_text(json.dumps(where))
+    (folder / "modules.json").write_text(json.dumps(_modules_in(pickled)))
+
+
+def modules(source: Source) -> tuple[str, ...]:
+    """The modules that a shipped model's classes come from: imported once by a worker, not once by every step."""
+    listed = source.path / "modules.json"
+    return tuple(json.loads(listed.read_text())) if source.framework is not None and listed.is_file() else ()
+
+
+def _modules_in(pickled: bytes) -> list[str]:
+    """Every text in a pickle that names a loaded module; one that is no class's does no harm."""
+    texts = {argument for _, argument, _ in pickletools.genops(pickled) if isinstance(argument, str)}
+    return sorted(texts & sys.modules.keys() - {"__main__", "builtins"})
 
 
 def dumps(value: Any, reducers: Mapping[type, Callable[[Any], Any]] = MappingProxyType({}), **options: Any) -> bytes:
@@ -157,7 +171,8 @@ def _findable(module: ModuleType) -> bool:
         if spec is None:
             return False
         places = spec.submodule_search_locations
-    return spec is not None and (spec.origin is None or Path(spec.origin) == Path(file))
+    # a frozen module of the standard library has no location
+    return spec is not None and (not spec.has_location or Path(spec.origin or "") == Path(file))
 
 
 def _find(name: str, places: Any) -> ModuleSpec | None:

@@ -85,8 +85,9 @@ def _describe(value: Any, path: str, leaves: dict[str, Any], constants: bool) ->
     items = children(value)
     if items is None:
         if not constants and type(value) not in PLAIN:
+            what = repr(path) if path else "what the model returned"
             raise RequestError(
-                f"{path!r} is a {type(value).__module__}.{type(value).__qualname__}: neither tensor, container nor "
+                f"{what} is a {type(value).__module__}.{type(value).__qualname__}: neither tensor, container nor "
                 "plain constant. A cache object belongs to a generation loop, which is outside the scope: switch it "
                 "off in the call (for Transformers: use_cache=False), or wrap the model to return tensors"
             )

@@ -105,6 +105,8 @@ def identify(model: Any, samples: Any, request: Request, plugins: Plugins) -> Id
         raise unknown("format", name, plugins.formats)
     if isinstance(model, str | os.PathLike) and isinstance(declared, Framework):
         raise RequestError(f"{os.fspath(model)!r} is a path, but {name!r} is a kind of live model: load it first")
+    if isinstance(declared, Format) and not isinstance(model, str | os.PathLike):
+        raise RequestError(f"{name!r} is a format of files, and the model is {_describe(model)}: give the file's path")
     if isinstance(declared, Format) and (declared.signature is None or declared.reference is None):
         raise RequestError(f"a {name} file cannot be a source: its plugin does not say what such a file means")
     if samples is None and isinstance(declared, Framework):
@@ -130,7 +132,10 @@ def ship(found: Identified, request: Request, plugins: Plugins, session: Session
         return _ship_file(found, found.declared, request, kinds, session)
     module = found.module
     assert module is not None
-    parameters, rest = reading.parameters_of(module.parameters(found.model))
+    try:
+        parameters, rest = reading.parameters_of(module.parameters(found.model))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise RequestError(f"{_describe(found.model)} cannot be called as a {found.format} model: {error}") from error
     calls = found.made_up.calls(None) if found.calls is None else found.calls
     samples = reading.gather(calls, parameters, rest, request.input_names, found.made_up.ranges)
     if samples.made_up and isinstance(found.declared, Framework) and found.declared.tensors:
@@ -274,4 +279,6 @@ def _first(calls: Sequence[Call] | None) -> Any:
 def _describe(model: Any) -> str:
     if isinstance(model, str | os.PathLike):
         return f"the path {os.fspath(model)!r}"
+    if isinstance(model, type):
+        return f"the class {model.__module__}.{model.__qualname__} itself (give an instance)"
     return f"a {type(model).__module__}.{type(model).__qualname__}"

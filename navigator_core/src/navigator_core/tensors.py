@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -119,8 +120,14 @@ def _convert(value: Any, to: str, device: str, dtype: str | None) -> Any:
         return move(value, device) if move else value
     array = to_numpy(value)
     # the declared type is needed only for what numpy widened: bfloat16 and its like
-    widened = dtype is not None and array.dtype.kind == "f" and array.dtype.name != dtype and "float" in dtype
-    return from_numpy(array, to, device, dtype if widened and dtype not in NATIVE else str(array.dtype))
+    name = _name(array.dtype)
+    widened = dtype is not None and dtype != name and dtype not in NATIVE and "float" in dtype and "float" in name
+    return from_numpy(array, to, device, dtype if widened else name)
+
+
+@cache
+def _name(dtype: np.dtype[Any]) -> str:
+    return str(dtype)  # slow in numpy, and asked for every tensor of every call
 
 
 def _known() -> dict[str, Kind]:

@@ -55,7 +55,7 @@ def find(
             if all(n.relative_l2 <= 100 * moved[name].relative_l2 for name, n in noise.items()):
                 return Truth(outputs, noise, "the source in float64", ("the source is sensitive to rounding",))
             notes.append("in float64 the source computes something else; the truth is the source itself")
-            return Truth(references, moved, "the source itself", tuple(notes))
+            return Truth(references, moved, _itself(inspection), tuple(notes))
         except Exception as error:  # models with a type of their own inside cannot be widened
             notes.append(f"no truth in float64 ({type(error).__name__}: {error}); the truth is the source itself")
     try:
@@ -63,7 +63,13 @@ def find(
     except Exception as error:  # a source may refuse values that are a little off
         notes.append(f"the source's noise is not known ({type(error).__name__}: {error})")
         moved = verification.measure_noise(references, references)
-    return Truth(references, moved, "the source itself", tuple(notes))
+    return Truth(references, moved, _itself(inspection), tuple(notes))
+
+
+def _itself(inspection: Inspection) -> str:
+    weights = inspection.function("noise") is not None or inspection.noise is not None
+    moved = "weights" if weights else "inputs"
+    return f"the source itself, its error shown by moving its {moved} by one unit in the last place"
 
 
 def _run_higher(

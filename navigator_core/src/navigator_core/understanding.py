@@ -155,6 +155,9 @@ def _with_outputs(inspection: Inspection, signature: Signature, model: Any, samp
         if len(wanted) != len(names) or len(set(wanted)) != len(wanted):
             raise RequestError(f"output_names must be {len(names)} different names, for {', '.join(names)}")
         names = dict(zip(names, wanted, strict=True))
+    for name, value in flat.items():
+        if tensors.to_numpy(value).dtype.kind in "OSU":
+            raise RequestError(f"the model's output {name!r} holds text or objects, which cannot be compared or timed")
     specs = tuple(TensorSpec(names[n], tensors.dtype_of(v), tensors.shape_of(v)) for n, v in flat.items())
     built = signature.structure
     if built is not None:

@@ -20,6 +20,8 @@ from navigator_core.signature import TensorSpec
 
 NOISE_FACTOR = 10.0
 FLOOR_EPSILONS = 8.0
+LARGEST_RELATIVE = 0.5
+"""However sensitive the source is to rounding, an output that is half wrong is wrong."""
 
 Outputs = Mapping[str, np.ndarray]
 
@@ -92,8 +94,8 @@ def bar(noise: Noise, source: Precision, precision: Precision) -> Tolerance:
     growth = max(1.0, precision.epsilon / source.epsilon)
     floor = FLOOR_EPSILONS * 2 * max(precision.epsilon, source.epsilon)  # machine epsilon: twice the unit roundoff
     return Tolerance(
-        rtol=max(NOISE_FACTOR * noise.relative_l2 * growth, floor),
-        atol=max(NOISE_FACTOR * noise.max_absolute * growth, floor * noise.scale),
+        rtol=min(max(NOISE_FACTOR * noise.relative_l2 * growth, floor), LARGEST_RELATIVE),
+        atol=min(max(NOISE_FACTOR * noise.max_absolute * growth, floor * noise.scale), noise.scale),
     )
 
 

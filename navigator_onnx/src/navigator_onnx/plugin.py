@@ -43,6 +43,7 @@ def declare_formats() -> list[Format]:
             signature=Ref("navigator_onnx.source:signature"),
             reference="onnxruntime-cpu",
             noise=Ref("navigator_onnx.noise:noise"),
+            companions=Ref("navigator_onnx.source:companions"),
         ),
         Format(name="tensorrt", file="model.plan", portable=False),
     ]

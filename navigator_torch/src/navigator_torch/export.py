@@ -106,6 +106,7 @@ def onnx(model: torch.nn.Module, output: Path, options: Onnx, context: Context) 
     _check(program.model, signature, options.opset)
     names = _names(signature)
     _name(program.model.graph, signature, names)
+    _forget_source(program.model.graph)
     weights = sum(math.prod(v.shape) * v.dtype.itemsize for v in program.model.graph.initializers.values())
     program.save(str(output), external_data=weights > LARGEST_FILE)
     if weights <= LARGEST_FILE:
@@ -170,6 +171,12 @@ def _check(model: Any, signature: Signature, opset: int) -> None:
                     f"the export fixes axis {axis} of {spec.name!r} at {value.shape[axis]}, but the samples show it "
                     "to be dynamic"
                 )
+
+
+def _forget_source(graph: Any) -> None:
+    """The lines of the user's source that made each node, and where they lie, are not for whoever gets the file."""
+    for node in graph.all_nodes():
+        node.metadata_props.pop("pkg.torch.onnx.stack_trace", None)
 
 
 def _name(graph: Any, signature: Signature, renamed: Names) -> None:
