@@ -32,6 +32,7 @@ REF = Ref("package.module:name")
 @attrs.frozen(kw_only=True)
 class Onnx:
     opset: int = 18
+    method: str = "dynamo"
 
 
 @attrs.frozen(kw_only=True)
@@ -57,7 +58,7 @@ PLUGINS = Plugins(
         **{name: Format(name=name, file="f") for name in ("onnx", "torchscript", "tensorrt", "openvino")},
     },
     exporters=(
-        exporter("onnx", Variant("dynamo", Onnx()), Variant("trace", Onnx(opset=17)), options=Onnx),
+        exporter("onnx", Variant("dynamo", Onnx()), Variant("trace", Onnx(opset=17, method="trace")), options=Onnx),
         exporter("torchscript"),
     ),
     converters=(
@@ -156,7 +157,15 @@ def test_a_list_of_options_makes_a_branch_of_each():
         "torch->onnx[trace,opset=17]",
         "torch->onnx[trace,opset=20]",
     ]
-    assert [step.choice.value for step in plan.steps] == [Onnx(opset=17), Onnx(opset=20)] * 2
+    opsets = (17, 20)
+    assert [step.choice.value for step in plan.steps] == [
+        Onnx(opset=opset, method=method) for method in ("dynamo", "trace") for opset in opsets
+    ]
+
+
+def test_options_that_make_one_variant_of_another_do_not_build_the_same_twice():
+    plan = planned(limit=1, targets=("onnx",), options={"onnx": {"method": "trace", "opset": 17}})
+    assert [step.name for step in plan.steps] == ["torch->onnx[trace]"]
 
 
 def test_what_a_probe_found_is_the_reason():
