@@ -476,6 +476,7 @@ def test_a_plain_callable_is_python_where_no_other_plugin_knows_it(model):
     answer, notes = only(("core", builtin), ("a", answering(None))).identify(model)
     assert answer == "python"
     is_object = isinstance(model, Scale | partial)
+    kind = f"{type(model).__module__}.{type(model).__qualname__}"
     assert notes == (
         (
             f"no plugin recognises a {type(model).__module__}.{type(model).__qualname__}; it is taken as a plain callable",
