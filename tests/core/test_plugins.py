@@ -477,13 +477,8 @@ def test_a_plain_callable_is_python_where_no_other_plugin_knows_it(model):
     assert answer == "python"
     is_object = isinstance(model, Scale | partial)
     kind = f"{type(model).__module__}.{type(model).__qualname__}"
-    assert notes == (
-        (
-            f"no plugin recognises a {type(model).__module__}.{type(model).__qualname__}; it is taken as a plain callable",
-        )
-        if is_object  # which may be a model of a framework that is not installed
-        else ()
-    )
+    said = (f"no plugin recognises a {kind}; it is taken as a plain callable",)
+    assert notes == (said if is_object else ())  # an object may be a model of a framework that is not installed
 
 
 def test_the_core_does_not_compete_with_a_plugin():
