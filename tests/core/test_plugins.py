@@ -38,7 +38,7 @@ from navigator_core import (
 )
 from navigator_core.errors import RequestError
 from navigator_core.plugins import CORE, DECLARES, PluginInfo, Plugins, discover, installed
-from navigator_core.validity import _EXPECTED
+from navigator_core.validity import _EXPECTED, annotation, problem
 
 GROUP = "navigator_tests"
 counter = itertools.count()
@@ -335,8 +335,13 @@ def test_a_malformed_declaration_sets_its_plugin_aside(hook, value, reason):
 
 def test_every_field_of_every_declaration_is_checked():
     values = {kind for kinds in DECLARES.values() for kind in kinds} | {Variant, Probe}
-    annotations = {field.type for kind in values for field in attrs.fields(kind)}
+    annotations = {annotation(kind, field.name) for kind in values for field in attrs.fields(kind)}
     assert annotations <= _EXPECTED.keys()
+
+
+def test_declarations_are_checked_after_their_types_were_resolved_too():
+    attrs.resolve_types(Device)  # as serialising one does, for the whole process
+    assert problem(Device(kind="npu", detect=Ref("module_only"))) is not None
 
 
 def test_every_declaring_hook_is_collected():

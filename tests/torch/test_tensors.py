@@ -1,6 +1,5 @@
 import warnings
 
-import ml_dtypes
 import numpy as np
 import pytest
 import torch
@@ -47,6 +46,7 @@ def test_float32_becomes_the_bfloat16_that_was_asked_for():
 
 
 def test_an_extension_type_of_numpy_keeps_its_bits():
+    ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed")
     array = np.array([1.5, -2.0], ml_dtypes.bfloat16)
     assert tensors.from_numpy(array, "cpu", "bfloat16").tolist() == [1.5, -2.0]
 

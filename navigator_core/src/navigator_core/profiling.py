@@ -135,7 +135,7 @@ def saturated(throughputs: Sequence[tuple[int, Estimate]], growth: float = 0.05,
 
 
 def _more(calls: int, min_calls: int, spent: float, longest: float) -> bool:
-    return calls < FEWEST or (calls < min_calls and spent < longest)
+    return calls < min(FEWEST, min_calls) or (calls < min_calls and spent < longest)
 
 
 def _by_clock(clock: Clock, call: Callable[[], object]) -> float:

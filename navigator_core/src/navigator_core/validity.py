@@ -46,10 +46,21 @@ def problem(declaration: Any) -> str | None:
     "Device 'my npu': kind must be letters, digits and any of _.+-, not 'my npu'"
     """
     for field in attrs.fields(type(declaration)):
-        wrong = _EXPECTED.get(field.type, _anything)(field.name, getattr(declaration, field.name))
+        expected = _EXPECTED.get(annotation(type(declaration), field.name), _anything)
+        wrong = expected(field.name, getattr(declaration, field.name))
         if wrong is not None:
             return f"{_title(declaration)}: {wrong}"
     return None
+
+
+def annotation(cls: type, name: str) -> str | None:
+    """A field's annotation as it is written. (`attrs` overwrites ``field.type`` once types are resolved.)"""
+    return next((_annotated(base)[name] for base in cls.__mro__ if name in _annotated(base)), None)
+
+
+def _annotated(cls: type) -> Mapping[str, str]:
+    found: Mapping[str, str] = vars(cls).get("__annotations__", {})
+    return found
 
 
 def claims(value: Declaration) -> list[str]:
