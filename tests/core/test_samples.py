@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from navigator_core import Call, Dim, Signature, TensorSpec
 from navigator_core.errors import RequestError
+from navigator_core.made_up import make_up
 from navigator_core.samples import (
     MOST_SAMPLES,
     check_fit,
@@ -20,7 +21,6 @@ from navigator_core.samples import (
     file_parameters,
     gather,
     initial_signature,
-    make_up,
     parameters_of,
     read,
     resize,

@@ -4,10 +4,11 @@ import sys
 
 import pytest
 
-from navigator_core import Ref, session
+from navigator_core import Ref
 from navigator_core.events import RunStarted, StepFinished, StepStarted
 from navigator_core.execution import Done, Failed, Job, Workers
-from navigator_core.session import Session, key_of
+from navigator_core.keys import base_versions, key_of
+from navigator_core.session import Session
 from navigator_core.workspace import Workspace
 
 STEPS = """
@@ -196,7 +197,7 @@ def test_a_key_changes_with_the_step_what_it_is_given_and_every_version(tmp_path
         key_of(job("fail"), tmp_path, {"x": "1"}),
         key_of(job(argument="other"), tmp_path, {"x": "1"}),
         key_of(job(), tmp_path, {"x": "2"}),
-        key_of(job(), tmp_path, session.base_versions()),
+        key_of(job(), tmp_path, base_versions()),
     ]
     assert len(set(keys)) == len(keys)
     assert key_of(job(), tmp_path, {"x": "1"}) == keys[0]

@@ -24,7 +24,7 @@ CONVERTED = ("torch-eager", "torchscript", "onnxruntime-cpu")
 
 RUNNERS = dict.fromkeys(("resnet18", "minilm"), ("torch-eager", "onnxruntime-cpu"))  # the large ones
 
-SIZES = {"decoder": (1, 2), "minilm": (1, 2)}
+SIZES = {"decoder": (1, 2)}
 
 
 class Optimized:

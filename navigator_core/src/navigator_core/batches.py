@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from attrs import frozen
 
-from navigator_core.samples import SEED, Arrays
+from navigator_core.made_up import SEED
+from navigator_core.samples import Arrays
 from navigator_core.signature import Signature
 
 MOST_GROUPS = 3

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 from attrs import frozen
 
-from navigator_core import gates, selection, serde, session
+from navigator_core import gates, keys, selection, serde, session
 from navigator_core.candidates import Candidate, Home, Recipe
 from navigator_core.conversion import Conversion, Converted
 from navigator_core.declarations import Format, Ref
@@ -88,9 +88,7 @@ def _convert(
         preload=machine.preload(declared, subject.source if before is None else None),
     )
     versions = machine.versions(declared)
-    key = session.key_of(
-        job, active.workspace.path, versions if target.portable else {**versions, **machine_key(machine)}
-    )
+    key = keys.key_of(job, active.workspace.path, versions if target.portable else {**versions, **machine_key(machine)})
     stage = "export" if before is None and subject.source.framework else "convert"
     here = subject.here and before is None
     outcome, folder = active.perform(
@@ -193,7 +191,7 @@ def _evaluate(
         return ("ok", None) if found.reason is None else ("failed" if found.failed else "incorrect", found.reason)
 
     versions = {**machine.versions(declared_runner), **machine_key(machine)}
-    key = session.key_of(job, active.workspace.path, versions)
+    key = keys.key_of(job, active.workspace.path, versions)
     here = subject.here and artifact is None
     timeout = _share(active)
     outcome, _ = active.perform(branch.name, "verify", job, key, here=here, heard=heard, judge=judge, timeout=timeout)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import sys
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import attrs
 from attrs import frozen
 
-from navigator_core import availability, graph, planning, session, shipping, survey
+from navigator_core import availability, graph, keys, planning, shipping, survey
 from navigator_core.declarations import (
     FP32,
     Converter,
@@ -91,25 +88,8 @@ class Machine:
             requirements += [r for r in variant.requirements if isinstance(r, Requirement)]
         names = {availability.parse(text).name for r in requirements for text in r.any_of}
         found = {name: version for name in names if (version := availability.installed_version(name))}
-        own = {owner.distribution or owner.name: owner.version or "", "source": source_digest(owner.module)}
-        return {**session.base_versions(), **own, **found}
-
-
-def source_digest(module: str) -> str:
-    """What a plugin's own Python files hold, "" where there are none: while it is written, its version stays.
-
-    ``module`` is the one that its entry point names; the files are those of the whole package, which is imported.
-    """
-    package = sys.modules.get(module.partition(".")[0])
-    folders = [Path(folder) for folder in getattr(package, "__path__", ())]
-    single = getattr(package, "__file__", None)
-    found = [(file.relative_to(folder), file) for folder in folders for file in folder.rglob("*.py")]
-    if not folders and single:
-        found = [(Path(Path(single).name), Path(single))]
-    digest = hashlib.sha256()
-    for name, file in sorted(found):
-        digest.update(f"{name}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest() if found else ""
+        own = {owner.distribution or owner.name: owner.version or "", "source": keys.source_digest(owner.module)}
+        return {**keys.base_versions(), **own, **found}
 
 
 def survey_machine(subject: Subject, request: Request, plugins: Plugins, active: Session) -> Machine:

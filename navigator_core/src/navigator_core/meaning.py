@@ -6,7 +6,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from navigator_core import availability, gates, planning, session, survey
+from navigator_core import availability, gates, keys, planning, survey
 from navigator_core.declarations import Framework, Ref
 from navigator_core.errors import RequestError
 from navigator_core.execution import Job
@@ -56,7 +56,7 @@ def understand(subject: Subject, machine: Machine, request: Request, active: Ses
         result=Reference,
         preload=machine.preload(runner, subject.source),
     )
-    key = session.key_of(job, active.workspace.path, {**machine.versions(runner), **machine_key(machine)})
+    key = keys.key_of(job, active.workspace.path, {**machine.versions(runner), **machine_key(machine)})
     outcome, folder = active.perform("the source", "prepare", job, key, here=subject.here)
     value: Reference = required(outcome)
     request.tolerances(value.noise)

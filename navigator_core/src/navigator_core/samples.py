@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,11 @@ from attrs import evolve, field, frozen
 from navigator_core import structure as trees
 from navigator_core import tensors
 from navigator_core.errors import RequestError
-from navigator_core.made_up import Range
-from navigator_core.signature import BATCH, Call, Dim, Parameter, Signature, Structure, TensorSpec
+from navigator_core.made_up import Range, has_specs, make_up
+from navigator_core.signature import Call, Dim, Parameter, Signature, Structure, TensorSpec
 
 MOST_SAMPLES = 64
 MOST_BYTES = 2**30
-SEED = 20260101
 LABELS = "labels? write (x for x, _ in loader)"
 
 Arrays = Mapping[str, np.ndarray]
@@ -70,7 +69,7 @@ def gather(
     for samples that do not fit the parameters, disagree with each other or hold NaN.
     """
     notes: tuple[str, ...] = ()
-    made_up = any(_has_specs(call) for call in calls)
+    made_up = any(has_specs(call) for call in calls)
     if made_up:
         calls = [made for call in calls for made in make_up(call, ranges)]
         inside = "".join(f", {name} from {low} to {high}" for name, (low, high) in (ranges or {}).items())
@@ -302,88 +301,6 @@ def _array(value: Any, name: str, number: int) -> np.ndarray:
     if array.size == 0:
         raise RequestError(f"input {name!r} of sample {number} is empty, of shape {array.shape}")
     return array
-
-
-def _has_specs(value: Any) -> bool:
-    if isinstance(value, TensorSpec):
-        return True
-    if isinstance(value, Call):
-        return any(map(_has_specs, (*value.args, *value.kwargs.values())))
-    items = None if tensors.is_tensor(value) else trees.children(value)
-    return any(map(_has_specs, items[1].values())) if items else False
-
-
-def make_up(call: Call, ranges: Mapping[str, Range] | None = None) -> Iterator[Call]:
-    """Seeded values for every `TensorSpec` in a call; two calls of different sizes where an axis is dynamic.
-
-    ``ranges`` are the smallest and the largest value by the spec's name.
-
-    Raises RequestError for a dynamic axis, other than the batch, of which no size is known.
-    """
-    dims: dict[str, Dim] = {}
-    _find_dims(call.args, dims)
-    _find_dims(call.kwargs, dims)
-    rng = np.random.default_rng(SEED)
-    for large in (True, False) if dims else (True,):
-        sizes = {name: _choose(dim, number, large) for number, (name, dim) in enumerate(dims.items())}
-        yield Call(_fill(call.args, sizes, ranges or {}, rng), _fill(dict(call.kwargs), sizes, ranges or {}, rng))
-
-
-def _find_dims(value: Any, dims: dict[str, Dim]) -> None:
-    if isinstance(value, TensorSpec):
-        for n in value.shape:
-            if isinstance(n, Dim):
-                dims.setdefault(n.name, n)
-                if n.name != BATCH and n.max is None:
-                    raise RequestError(
-                        f"axis {n.name!r} of input {value.name!r} is dynamic and nothing says how large it gets: give "
-                        "samples, or its size (on the command line: --shape NAME:1x128)"
-                    )
-        return
-    items = None if tensors.is_tensor(value) else trees.children(value)
-    for child in items[1].values() if items else ():
-        _find_dims(child, dims)
-
-
-def _choose(dim: Dim, number: int, large: bool) -> int:
-    if dim.name == BATCH:
-        top = dim.max or 4
-        return top if large else max(dim.min, top - 1)
-    assert dim.max is not None  # _find_dims has refused the others
-    return dim.max if large else min(dim.max, dim.min + number)  # axes of the same range are told apart by it
-
-
-def _fill(value: Any, sizes: Mapping[str, int], ranges: Mapping[str, Range], rng: np.random.Generator) -> Any:
-    if isinstance(value, TensorSpec):
-        shape = tuple(sizes[n.name] if isinstance(n, Dim) else n for n in value.shape)
-        return made_up_array(value, shape, rng, ranges.get(value.name))
-    if tensors.is_tensor(value):
-        return value
-    return trees.replace_children(value, lambda child: _fill(child, sizes, ranges, rng))
-
-
-def made_up_array(
-    spec: TensorSpec, shape: tuple[int, ...], rng: np.random.Generator, within: Range | None = None
-) -> np.ndarray:
-    """Values from the smallest to the largest, evenly spread; by default normal ones for floats, and for integers
-    0 and 1, which any vocabulary holds."""
-    if spec.dtype == "bool" and within is not None:
-        raise RequestError(f"input {spec.name!r} is bool, which has no range of values")
-    if spec.dtype == "bool":
-        return rng.integers(0, 2, shape).astype(bool)
-    try:
-        dtype = np.dtype(spec.dtype)
-    except TypeError:
-        raise RequestError(f"values of type {spec.dtype!r} cannot be made up; give samples") from None
-    if dtype.kind in "iu":
-        low, high = within or (0, 1)
-        limits = np.iinfo(dtype)
-        if not limits.min <= low <= high <= limits.max or int(low) != low or int(high) != high:
-            raise RequestError(f"input {spec.name!r} is {dtype}, which has no range from {low} to {high}")
-        return rng.integers(int(low), int(high), shape, dtype=dtype, endpoint=True)
-    if within is not None:
-        return rng.uniform(*within, shape).astype(dtype)
-    return rng.standard_normal(shape).astype(dtype)
 
 
 def check_fit(samples: Samples, declared: Signature) -> None:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import platform
 import time
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import attrs
 from attrs import define, field
 
-import navigator_core
-from navigator_core import availability, serde
+from navigator_core import serde
 from navigator_core.errors import WorkspaceError
 from navigator_core.events import Event, Stage, StepFinished, StepStarted, StepStatus
 from navigator_core.execution import DEFAULT_TIMEOUT, Done, Failed, Job, Outcome, Workers
@@ -164,27 +162,3 @@ class Session:
 def _stored(folder: Path, job: Job[T]) -> Done[T]:
     record = json.loads((folder / RESULT).read_text())
     return Done(serde.from_data(record["value"], job.result), float(record["duration"]))
-
-
-def base_versions() -> dict[str, str]:
-    """The core's version, Python's and numpy's: part of every key."""
-    return {
-        "navigator-core": navigator_core.__version__,
-        "python": platform.python_version(),
-        "numpy": availability.installed_version("numpy") or "",
-    }
-
-
-def key_of(job: Job[Any], workspace: Path, versions: Mapping[str, str]) -> str | None:
-    """The key of a step: what it does with what, and the versions of all that takes part.
-
-    Paths of stored objects are part of it as they lie in the workspace, wherever that is. None where the step uses
-    something of this run alone, which no later run could find.
-    """
-    argument = serde.to_data(job.argument)
-    root = json.dumps(f"{workspace}/")[1:-1]
-    text = json.dumps(argument)
-    if f"{root}runs/" in text:
-        return None
-    plain = json.loads(text.replace(root, ""))
-    return serde.digest(job.function.target, plain, dict(versions))

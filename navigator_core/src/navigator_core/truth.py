@@ -13,7 +13,7 @@ from attrs import evolve, frozen
 from navigator_core import verification
 from navigator_core.batches import Batch
 from navigator_core.inspection import Inspection
-from navigator_core.samples import SEED
+from navigator_core.made_up import SEED
 from navigator_core.signature import Signature, TensorSpec
 from navigator_core.verification import Noise
 

@@ -12,7 +12,8 @@ from navigator_core import axes, batches, structure, tensors
 from navigator_core.errors import RequestError
 from navigator_core.inspection import Inspection
 from navigator_core.loading import RecordingSignature
-from navigator_core.samples import SEED, Arrays, Samples, initial_signature
+from navigator_core.made_up import SEED
+from navigator_core.samples import Arrays, Samples, initial_signature
 from navigator_core.signature import Signature, TensorSpec
 from navigator_core.worker import SourceRaisedError
 
