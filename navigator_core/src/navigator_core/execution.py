@@ -79,6 +79,13 @@ class _Worker:
     process: subprocess.Popen[bytes]
     connection: socket.socket
     pending: bytes = b""
+    ready: bool = False
+
+    def wait(self) -> None:
+        """Until it has imported what it is to import. Raises as `receive` does."""
+        if not self.ready:
+            self.receive(time.monotonic() + START_TIMEOUT)
+            self.ready = True
 
     def send(self, message: dict[str, Any]) -> None:
         self.connection.sendall(json.dumps(message).encode() + b"\n")
@@ -170,8 +177,15 @@ class Workers:
         active = self._workers.get(preload)
         if active is None or active.process.poll() is not None:
             self._end(preload)
-            active = self._workers[preload] = start_worker(preload)
+            active = self._workers[preload] = _launch(preload)
+        active.wait()
         return active
+
+    def prepare(self, preload: tuple[str, ...]) -> None:
+        """Let a worker begin to import what later steps need, while another one works. It is waited for when used."""
+        with contextlib.suppress(OSError):  # the step that needs it will say so
+            if preload not in self._workers:
+                self._workers[preload] = _launch(preload)
 
     def _end(self, preload: tuple[str, ...]) -> None:
         active = self._workers.pop(preload, None)
@@ -193,6 +207,17 @@ class Workers:
 
 
 def start_worker(preload: tuple[str, ...]) -> _Worker:
+    """Start a worker and wait until it is ready. Raises OSError or EOFError where it does not start."""
+    active = _launch(preload)
+    try:
+        active.wait()
+    except BaseException:
+        active.end()
+        raise
+    return active
+
+
+def _launch(preload: tuple[str, ...]) -> _Worker:
     """Start a worker with this process's ``sys.path``; nothing of the user's ``__main__`` is imported."""
     ours, theirs = socket.socketpair()
     with theirs:
@@ -208,7 +233,6 @@ def start_worker(preload: tuple[str, ...]) -> _Worker:
     try:
         path = [entry or str(Path.cwd()) for entry in sys.path]
         active.send({"do": "start", "sys_path": path, "preload": list(preload)})
-        active.receive(time.monotonic() + START_TIMEOUT)
     except BaseException:
         active.end()
         raise

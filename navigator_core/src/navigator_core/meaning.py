@@ -57,7 +57,17 @@ def understand(subject: Subject, machine: Machine, request: Request, active: Ses
         preload=machine.preload(runner, subject.source),
     )
     key = keys.key_of(job, active.workspace.path, {**machine.versions(runner), **machine_key(machine)})
+    if key is None or active.workspace.object(key) is None:
+        _get_ready(subject, machine, active)
     outcome, folder = active.perform("the source", "prepare", job, key, here=subject.here)
     value: Reference = required(outcome)
     request.tolerances(value.noise)
     return Understood(value=value, folder=folder)
+
+
+def _get_ready(subject: Subject, machine: Machine, active: Session) -> None:
+    """Let the workers of the exports import what they need while the source runs, which is not being measured."""
+    leaving = machine.graph.leaving.get(subject.identified.format, ())
+    preloads = {machine.preload(c.declaration, subject.source) for c in leaving if c.unavailable is None}
+    for preload in sorted(preloads if not subject.here else ()):
+        active.workers.prepare(preload)

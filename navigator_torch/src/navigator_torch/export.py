@@ -15,6 +15,9 @@ from navigator_core import Context, Dim, Names, Signature, samples
 from navigator_core.errors import NavigatorError
 from navigator_torch import quiet, tensors
 
+with quiet.exporting():  # what every export imports: once in a worker, not once in each of its steps
+    import torch.export
+
 if TYPE_CHECKING:
     import numpy as np
 
