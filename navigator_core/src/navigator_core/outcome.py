@@ -52,7 +52,7 @@ def report(
         baseline=baseline if any(c.name == baseline for c in candidates) else None,
         best_name=chosen.best,
         why=chosen.why,
-        bar=reports.understood(value) if request.check else "",
+        bar=reports.understood(value) if request.check and not value.stochastic else "",
         run=active.run.name,
         elapsed=active.elapsed,
         reference=value,

@@ -113,7 +113,7 @@ def inspect(inspection: Inspection, folder: Path, emit: Emit) -> Reference:
         stochastic=stochastic,
         truth=found.what,
         metrics=gates.measure_source(inspection.verify, run, signature),
-        notes=(*notes, *size_notes, *found.notes, *lost, *_said(coupled, stochastic, kept)),
+        notes=(*notes, *size_notes, *(() if stochastic else found.notes), *lost, *_said(coupled, stochastic, kept)),
     )
 
 
