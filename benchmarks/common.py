@@ -44,11 +44,13 @@ class Table:
         return f"## {self.title}\n\n{self.about}\n\n{body}\n"
 
 
-def arguments(about: str | None) -> argparse.Namespace:
-    """The command line that every benchmark has: ``--quick`` and ``--save``."""
+def arguments(about: str | None, *, rounds: int | None = None) -> argparse.Namespace:
+    """The command line that every benchmark has: ``--quick`` and ``--save``; with ``rounds`` their number as well."""
     parser = argparse.ArgumentParser(description=(about or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a smoke test: the numbers mean nothing")
     parser.add_argument("--save", action="store_true", help="also append the table to benchmarks/results")
+    if rounds is not None:
+        parser.add_argument("--rounds", type=int, default=rounds, help=f"fresh starts of every process ({rounds})")
     return parser.parse_args()
 
 

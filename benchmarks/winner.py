@@ -69,11 +69,10 @@ def contenders(model: str, batch: int, package: Path, name: str, folder: Path) -
     ]
 
 
-def compare(model: str, batch: int, folder: Path, quick: bool) -> list[list[str]]:
+def compare(model: str, batch: int, folder: Path, rounds: int, seconds: float) -> list[list[str]]:
     """The rows of one model at one batch size."""
     name, package = pick(model, batch, folder)
     common.note(f"  winner: {name}")
-    rounds, seconds = (2, 0.2) if quick else (8, 3.0)
     times = run(contenders(model, batch, package, name, folder), rounds=rounds, seconds=seconds)
     ours = times.pop("winner")
     rows = []
@@ -87,14 +86,17 @@ def compare(model: str, batch: int, folder: Path, quick: bool) -> list[list[str]
 
 
 def main() -> None:
-    asked = common.arguments(__doc__)
+    asked = common.arguments(__doc__, rounds=8)
+    rounds, seconds = (2, 0.2) if asked.quick else (asked.rounds, 3.0)
     others = common.others()
     rows: list[list[str]] = []
     for model in models.NAMES:
         with tempfile.TemporaryDirectory(prefix="navigator-bench-") as folder:
             for batch in BATCHES:
-                rows += compare(model, batch, Path(folder), asked.quick)
-    common.finish([Table("The winner against the raw tools", ABOUT, COLUMNS, rows)], asked, others)
+                rows += compare(model, batch, Path(folder), rounds, seconds)
+    common.finish(
+        [Table("The winner against the raw tools", f"{ABOUT} {rounds} rounds.", COLUMNS, rows)], asked, others
+    )
 
 
 if __name__ == "__main__":
