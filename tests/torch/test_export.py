@@ -1,4 +1,5 @@
 import attrs
+import importlib_metadata
 import numpy as np
 import pytest
 import torch
@@ -8,6 +9,11 @@ from navigator_core.errors import NavigatorError
 from navigator_torch import export, options, source, torchscript
 
 from .conftest import BATCH, assert_close, batch_of, context_for, reference
+
+needs_onnx = pytest.mark.skipif(
+    not any(importlib_metadata.distributions(name="onnxscript")),
+    reason="onnxscript, which comes with navigator-onnx, is not installed",
+)
 
 MODELS = ["mlp", "recurrent", "bert"]
 SIZES = [1, 3, 8]
@@ -37,6 +43,7 @@ def run_torchscript(path, context, arrays, **chosen):
     return outputs
 
 
+@needs_onnx
 def test_onnx_matches_eager_at_several_batch_sizes(case, tmp_path):
     model, context = case
     path = tmp_path / "model.onnx"
@@ -120,6 +127,7 @@ def awkward():
     return model, context_for(model, (torch.randn(1, 2), [torch.randn(1, 2), torch.randn(1, 1)]), axes)
 
 
+@needs_onnx
 def test_names_that_collide_and_outputs_that_coincide_are_kept_apart(awkward, tmp_path):
     model, context = awkward
     names = export.onnx(source.prepare(model), tmp_path / "m.onnx", options.Onnx(), context)
@@ -141,6 +149,7 @@ class Branches(torch.nn.Module):
         return x + 1 if x.shape[0] == 2 else x
 
 
+@needs_onnx
 @pytest.mark.parametrize("kind", [Adds, Branches])
 def test_an_axis_the_model_fixes_is_named_and_never_fixed_silently(tmp_path, kind):
     model = kind().eval()
@@ -168,6 +177,7 @@ def test_a_scripted_source_is_written_as_it_is(mlp, tmp_path):
         assert_close(run_torchscript(path, context, arrays), reference(mlp, context, arrays))
 
 
+@needs_onnx
 def test_exporting_leaves_the_model_as_it_was(mlp, mlp_context, tmp_path):
     ready = mlp.eval()
     before = source.fingerprint(mlp), dict(vars(mlp))
@@ -188,6 +198,7 @@ def test_the_example_has_rows_enough_and_sizes_of_their_own(recurrent_context):
     assert x.shape[0] not in (6, 3, 5, 2)
 
 
+@needs_onnx
 def test_a_model_without_a_batch_axis_is_exported_as_called(tmp_path):
     model = torch.nn.Linear(3, 3).eval()
     context = context_for(model, torch.randn(3), {})
@@ -206,6 +217,7 @@ def test_a_bfloat16_model_is_exported_in_bfloat16(tmp_path):
     assert graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.BFLOAT16
 
 
+@needs_onnx
 def test_large_weights_lie_beside_the_file(mlp, mlp_context, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "LARGEST_FILE", 100)
     path = tmp_path / "model.onnx"
