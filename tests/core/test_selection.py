@@ -11,12 +11,11 @@ from navigator_core.candidates import Candidate, Recipe
 from navigator_core.declarations import FP32, Ref
 from navigator_core.errors import RequestError
 from navigator_core.loading import RunnerUse
-from navigator_core.report import allowing
-from navigator_core.results import Estimate, Measurement, Objective
-from navigator_core.selection import Limit, check, in_order, parse_limit, quantity, select
+from navigator_core.results import Duel, Estimate, Measurement, Objective
+from navigator_core.rules import Rules
+from navigator_core.selection import Limit, check, in_order, leaders, parse_limit, quantity, rank, select
 
 EPSILONS = {"fp64": 2.0**-53, "fp32": 2.0**-24, "fp16": 2.0**-11}
-FP32_ONLY = allowing("fp32", None, EPSILONS)
 
 
 def ms(value, spread=0.01):
@@ -53,8 +52,12 @@ def candidate(name, *measurements, status="ok", precision="fp32", size=None, por
     )
 
 
-def chosen(candidates, objective=None, allowed=FP32_ONLY):
-    return select(candidates, objective or Objective(), allowed)
+def rules(objective=None, precisions=None):
+    return Rules(objective=objective or Objective(), source="fp32", precisions=precisions, epsilons=EPSILONS)
+
+
+def chosen(candidates, objective=None, precisions=None, duels=()):
+    return select(candidates, rules(objective, precisions), duels)
 
 
 SLOW, FAST = candidate("slow", measured(p50=4)), candidate("fast", measured(p50=2))
@@ -218,13 +221,13 @@ def test_an_objective_that_makes_no_sense_is_an_error(objective, message):
     ],
 )
 def test_a_reduced_precision_may_win_only_by_the_users_word(precision, precisions, why_not):
-    found = chosen([candidate("a", precision=precision)], allowed=allowing("fp32", precisions, EPSILONS))
+    found = chosen([candidate("a", precision=precision)], precisions=precisions)
     assert found.refused == ({} if why_not is None else {"a": why_not})
     assert found.best == (None if why_not else "a")
 
 
 def test_a_precision_that_nobody_knows_is_taken_as_reduced():
-    assert allowing("fp32", None, EPSILONS)("mxfp4") is not None
+    assert rules().why_not("mxfp4") is not None
 
 
 # ties
@@ -256,6 +259,69 @@ def test_a_tie_in_throughput_counts_too():
         Objective(maximize="throughput"),
     )
     assert (found.best, found.ties) == ("b", ("a",))
+
+
+# a playoff
+
+
+def duel(candidate, rival, ratio, verdict="better", sizes=(1, 1)):
+    found = Estimate(ratio, ratio * 0.98, ratio * 1.02)
+    return Duel(candidate=candidate, rival=rival, batch_sizes=sizes, ratio=found, verdict=verdict, rounds=3)
+
+
+TRIO = [
+    candidate("a", measured(p50=1.0, memory=2**25)),
+    candidate("b", measured(p50=1.1, memory=2**24)),
+    candidate("c", measured(p50=1.2, memory=2**23)),
+]
+
+
+def test_a_playoff_counts_more_than_measurements_taken_apart():
+    found = chosen(TRIO, duels=[duel("b", "a", 1.08), duel("b", "c", 1.2)])
+    assert (found.best, found.order, found.ties) == ("b", ("b", "a", "c"), ())
+    assert found.why == "1.08 times [1.06, 1.10] as fast as a in a playoff of 3 rounds"
+
+
+def test_a_tie_in_the_playoff_is_broken_by_memory():
+    found = chosen(TRIO, duels=[duel("b", "a", 1.01, "tie"), duel("b", "c", 1.2)])
+    assert (found.best, found.ties) == ("b", ("a",))
+    assert found.why.startswith("a tie with a in a playoff of 3 rounds; b needs less memory")
+
+
+def test_who_lost_a_playoff_stands_before_who_was_not_worth_one():
+    slow = candidate("slow", measured(p50=1.15))
+    assert chosen([*TRIO, slow], duels=[duel("c", "a", 1.3), duel("c", "b", 1.2)]).order == ("c", "b", "a", "slow")
+
+
+@pytest.mark.parametrize(
+    ("objective", "duels"),
+    [
+        (Objective(minimize="memory"), [duel("a", "c", 1.5)]),
+        (Objective(), [duel("c", "a", 1.5, sizes=(8, 8))]),
+        (Objective(), [duel("c", "gone", 1.5)]),
+    ],
+)
+def test_a_playoff_about_another_question_counts_for_nothing(objective, duels):
+    assert chosen(TRIO, objective, duels=duels) == chosen(TRIO, objective)
+
+
+@pytest.mark.parametrize(
+    ("objective", "times", "names"),
+    [
+        (Objective(), {"a": 1.0, "b": 1.09, "c": 1.5}, ["a", "b"]),
+        (Objective(maximize="throughput"), {"a": 1.0, "b": 1.09, "c": 1.5}, ["a", "b"]),
+        (Objective(minimize="memory"), {"a": 1.0, "b": 1.0}, []),
+        (Objective(), {}, []),
+    ],
+)
+def test_leaders_are_those_that_may_be_the_fastest_in_truth(objective, times, names):
+    ranking = rank([candidate(name, measured(p50=p50)) for name, p50 in times.items()], rules(objective))
+    assert [one.candidate.name for one in leaders(ranking.scored, objective)] == names
+
+
+def test_a_wide_interval_makes_a_leader():
+    found = [candidate("a", measured(p50=1.0)), candidate("b", measured(p50=1.4, spread=0.3))]
+    assert len(leaders(rank(found, rules()).scored, Objective())) == 2
 
 
 # guarantees
@@ -301,13 +367,13 @@ objectives = st.builds(
 
 @given(candidates, objectives, st.sampled_from([None, ("fp32",), ("fp32", "fp16")]))
 def test_whatever_is_asked_the_best_is_right_allowed_and_within_the_limits(found, objective, precisions):
-    allowed = allowing("fp32", precisions, EPSILONS)
-    selection = select(found, objective, allowed)
+    asked = rules(objective, precisions)
+    selection = select(found, asked)
     by_name = {c.name: c for c in found}
     assert set(selection.order) | set(selection.refused) == {c.name for c in found if c.status == "ok"}
     assert not set(selection.order) & set(selection.refused)
     for name in selection.order:
-        assert allowed(by_name[name].precision) is None
+        assert asked.why_not(by_name[name].precision) is None
         assert any(_within(by_name[name], m, objective) for m in by_name[name].measurements)
     if selection.best is not None:
         best = by_name[selection.best]

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from navigator_core.results import Estimate
 from navigator_core.statistics import (
-    _student,
     effective_size,
     has_trend,
     mean,
@@ -22,6 +21,7 @@ from navigator_core.statistics import (
     quantile,
     ratio,
     relative_half_width,
+    student,
     throughput,
 )
 
@@ -281,4 +281,4 @@ def test_relative_half_width_is_half_the_interval_over_the_value(estimate: Estim
     [(0.95, 1, 12.706205), (0.95, 2, 4.302653), (0.95, 5, 2.570582), (0.9, 10, 1.812461), (0.99, 30, 2.749996)],
 )
 def test_quantiles_of_students_t_are_those_of_the_tables(confidence: float, degrees: int, expected: float) -> None:
-    assert _student(confidence, degrees) == pytest.approx(expected, abs=1e-6)
+    assert student(confidence, degrees) == pytest.approx(expected, abs=1e-6)

@@ -14,18 +14,17 @@ from navigator_core import gates, keys, selection, serde, session
 from navigator_core.candidates import Candidate, Home, Recipe
 from navigator_core.conversion import Conversion, Converted
 from navigator_core.declarations import Format, Ref
+from navigator_core.entrant import Entrant
 from navigator_core.evaluation import Evaluated, Evaluation
 from navigator_core.events import CandidateFinished, Measured, StepStarted, StepStatus
 from navigator_core.execution import DEFAULT_TIMEOUT, Done, Failed, Job
 from navigator_core.loading import Source
-from navigator_core.machine import Machine, machine_key
-from navigator_core.meaning import Understood
+from navigator_core.machine import machine_key
+from navigator_core.meaning import Task
 from navigator_core.planning import Branch, Plan, Step, runner_use
-from navigator_core.request import Request
 from navigator_core.results import Measurement, Status
 from navigator_core.session import Session
 from navigator_core.signature import Names
-from navigator_core.subjects import Subject
 
 
 @frozen(kw_only=True)
@@ -49,7 +48,7 @@ Artifacts = Mapping[str, Artifact | Failed]
 """By the step's name; a step after a failed one failed with it."""
 
 
-def convert(plan: Plan, subject: Subject, reference: Understood, machine: Machine, active: Session) -> Artifacts:
+def convert(plan: Plan, task: Task, active: Session) -> Artifacts:
     """Perform the plan's steps in order; what fails costs its own branch."""
     made: dict[str, Artifact | Failed] = {}
     for step in plan.steps:
@@ -58,13 +57,12 @@ def convert(plan: Plan, subject: Subject, reference: Understood, machine: Machin
             made[step.name] = before
             active.passed_over(step.name, "convert", before)
             continue
-        made[step.name] = _convert(step, before, subject, reference, machine, active)
+        made[step.name] = _convert(step, before, task, active)
     return made
 
 
-def _convert(
-    step: Step, before: Artifact | None, subject: Subject, reference: Understood, machine: Machine, active: Session
-) -> Artifact | Failed:
+def _convert(step: Step, before: Artifact | None, task: Task, active: Session) -> Artifact | Failed:
+    subject, machine = task.subject, task.machine
     declared = step.conversion.declaration
     target = machine.plugins.formats[step.conversion.target]
     assert isinstance(target, Format)
@@ -78,8 +76,8 @@ def _convert(
             target=target.name,
             file=target.file,
             kinds=subject.kinds,
-            reference=reference.value,
-            reference_folder=reference.folder,
+            reference=task.reference,
+            reference_folder=task.folder,
             names=before.names if before else Names(),
             device=step.device,
             precision=step.precision,
@@ -106,20 +104,9 @@ def _convert(
     )
 
 
-def evaluate(
-    plan: Plan,
-    artifacts: Artifacts,
-    subject: Subject,
-    reference: Understood,
-    machine: Machine,
-    request: Request,
-    active: Session,
-) -> tuple[Candidate, ...]:
+def evaluate(plan: Plan, artifacts: Artifacts, task: Task, active: Session) -> tuple[Candidate, ...]:
     """A candidate for every branch, the unavailable ones included."""
-    return tuple(
-        _finished(_evaluate(branch, artifacts, subject, reference, machine, request, active), active)
-        for branch in plan.branches
-    )
+    return tuple(_finished(_evaluate(branch, artifacts, task, active), active) for branch in plan.branches)
 
 
 def _finished(candidate: Candidate, active: Session) -> Candidate:
@@ -127,15 +114,8 @@ def _finished(candidate: Candidate, active: Session) -> Candidate:
     return candidate
 
 
-def _evaluate(
-    branch: Branch,
-    artifacts: Artifacts,
-    subject: Subject,
-    reference: Understood,
-    machine: Machine,
-    request: Request,
-    active: Session,
-) -> Candidate:
+def _evaluate(branch: Branch, artifacts: Artifacts, task: Task, active: Session) -> Candidate:
+    subject, machine, request = task.subject, task.machine, task.request
     blank = Candidate(
         name=branch.name,
         runner=branch.runner.name if branch.runner else "",
@@ -155,19 +135,22 @@ def _evaluate(
     use = runner_use(branch.runner, request.options, subject.samples.kind, branch.choice)
     is_reference = branch.step is None and branch.runner.name == subject.identified.runner.name
     source = subject.source if artifact is None else Source(format=artifact.format.name, path=artifact.file)
+    entrant = Entrant(
+        source=source,
+        runner=use,
+        kinds=subject.kinds,
+        reference=task.reference,
+        reference_folder=task.folder,
+        names=artifact.names if artifact else Names(),
+        device=branch.device,
+        precision=branch.precision,
+    )
     job = Job(
         function=Ref("navigator_core.evaluation:evaluate"),
         argument=Evaluation(
-            source=source,
-            runner=use,
-            kinds=subject.kinds,
-            reference=reference.value,
-            reference_folder=reference.folder,
-            names=artifact.names if artifact else Names(),
-            device=branch.device,
-            precision=branch.precision,
+            entrant=entrant,
             is_reference=is_reference,
-            tolerance=request.tolerances(reference.value.noise),
+            tolerance=request.tolerances(task.reference.noise),
             verify=None if request.verify is None else gates.stored(active.run.folder),
             profilers=machine.profilers(),
             seconds=request.seconds,
@@ -176,9 +159,7 @@ def _evaluate(
             check=request.check,
         ),
         result=Evaluated,
-        preload=machine.preload(
-            machine.plugins.runners[branch.runner.name], subject.source if artifact is None else None
-        ),
+        preload=machine.preload(declared_runner, subject.source if artifact is None else None),
     )
 
     def heard(message: dict[str, Any]) -> None:
@@ -214,7 +195,7 @@ def _evaluate(
         recipe=recipe,
         path=None if live else source.path,
         size=None if live else _size(source.path, artifact),
-        home=_home(subject, reference, live),
+        home=_home(task, live),
     )
     return _judged(whole, outcome, here)
 
@@ -262,8 +243,9 @@ def _remedy(failed: Failed, *, here: bool = False) -> str | None:
     return f"read {log}{alone}"
 
 
-def _home(subject: Subject, reference: Understood, live: bool) -> Home:
-    signature = reference.value.signature.with_parameters(
+def _home(task: Task, live: bool) -> Home:
+    subject = task.subject
+    signature = task.reference.signature.with_parameters(
         subject.samples.parameters if subject.source.framework else None
     )
     module = subject.identified.module

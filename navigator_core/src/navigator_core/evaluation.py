@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 from attrs import evolve, field, frozen
 
-from navigator_core import batches, gates, loading, profiling, serde, shipping, verification, worker
+from navigator_core import batches, gates, loading, profiling, serde, verification, worker
 from navigator_core.contention import Others
-from navigator_core.declarations import Context, Precision, Ref
-from navigator_core.loading import Kinds, RunnerUse, Running, Source
+from navigator_core.declarations import Context, Ref
+from navigator_core.entrant import Entrant, Rotation
+from navigator_core.loading import Running
 from navigator_core.memory import PeakMemory, rss
-from navigator_core.reference import Reference, StoredBatch
+from navigator_core.reference import StoredBatch
 from navigator_core.results import Measurement, Tolerance, Verdict
-from navigator_core.signature import Names, Signature
+from navigator_core.signature import Signature
 from navigator_core.verification import Deviation
 
 LATENCY = "latency"
@@ -39,20 +40,13 @@ class ProfilerUse:
 
 @frozen(kw_only=True)
 class Evaluation:
-    """What the worker is told. ``source`` is the live model or the artifact's file.
+    """What the worker is told. ``is_reference`` marks the source's own runner.
 
-    ``is_reference`` marks the source's own runner. ``seconds`` is the time share of each batch size, ``sweep`` says
-    that the sizes end where throughput does. ``calls`` are the least that the quantities asked for need.
+    ``seconds`` is the time share of each batch size, ``sweep`` says that the sizes end where throughput does.
+    ``calls`` are the least that the quantities asked for need.
     """
 
-    source: Source
-    runner: RunnerUse
-    kinds: Kinds
-    reference: Reference
-    reference_folder: Path
-    names: Names = field(factory=Names)
-    device: str = "cpu"
-    precision: Precision
+    entrant: Entrant
     is_reference: bool = False
     tolerance: Mapping[str, Tolerance] = field(factory=dict)
     verify: Path | None = None
@@ -75,23 +69,12 @@ class Evaluated:
 
 def evaluate(evaluation: Evaluation, folder: Path, emit: worker.Emit) -> Evaluated:
     """Load, verify, and, if everything holds, measure. Raises what loading raises: the caller makes a failure of it."""
-    evaluation.kinds.register()
     baseline = worker.empty_rss or rss()
-    model, parameters = shipping.open_source(evaluation.source, evaluation.device)
-    signature = evaluation.reference.signature.with_parameters(parameters)
-    sample = evaluation.reference.batches[0].inputs(evaluation.reference_folder)
-    context = Context(
-        signature=signature,
-        samples=(sample,),
-        device=evaluation.device,
-        precision=evaluation.precision,
-        names=evaluation.names,
-    )
-    with loading.start(evaluation.runner, model, context) as run:
+    with evaluation.entrant.loaded() as (run, context):
         if not evaluation.check:
             return Evaluated(verdict=None, measurements=tuple(_profile(evaluation, run, context, baseline, emit)))
         emit({"stage": "verify"})
-        judged = _verify(evaluation, run, signature)
+        judged = _verify(evaluation, run, context.signature)
         if judged.reason is not None:
             return judged
         emit({"stage": "profile"})
@@ -102,16 +85,16 @@ def evaluate(evaluation: Evaluation, folder: Path, emit: worker.Emit) -> Evaluat
 
 
 def _verify(evaluation: Evaluation, run: Running, signature: Signature) -> Evaluated:
-    reference = evaluation.reference
+    reference = evaluation.entrant.reference
     bars = _bars(evaluation)
     found: list[Deviation] = []
     checks: dict[str, str] = {}
     pairs: list[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]] = []
     first: dict[str, np.ndarray] | None = None
     for batch in reference.batches:
-        expected = batch.reference(evaluation.reference_folder)
+        expected = batch.reference(evaluation.entrant.reference_folder)
         try:
-            outputs = run(batch.inputs(evaluation.reference_folder))
+            outputs = run(batch.inputs(evaluation.entrant.reference_folder))
         except Exception as error:
             checks[batch.name] = f"raised {type(error).__name__}: {_first_line(error)}"
             continue
@@ -119,7 +102,7 @@ def _verify(evaluation: Evaluation, run: Running, signature: Signature) -> Evalu
             first = outputs
         if batch.name.startswith("sample "):
             pairs.append((expected, outputs))
-        truth = batch.truth(evaluation.reference_folder)
+        truth = batch.truth(evaluation.entrant.reference_folder)
         off = verification.deviations(outputs, expected, truth, reference.noise, evaluation.tolerance)
         if not reference.stochastic:
             found += off
@@ -143,12 +126,12 @@ def _verify(evaluation: Evaluation, run: Running, signature: Signature) -> Evalu
 
 def _bars(evaluation: Evaluation) -> dict[str, Tolerance]:
     """The derived bar of each output; none for a reduced precision that the user's ``verify`` decides about."""
-    reference = evaluation.reference
-    decided = evaluation.verify is not None and evaluation.precision.epsilon > reference.precision.epsilon
+    reference = evaluation.entrant.reference
+    decided = evaluation.verify is not None and evaluation.entrant.precision.epsilon > reference.precision.epsilon
     return {
         name: UNLIMITED
         if decided and not noise.exact
-        else verification.bar(noise, reference.precision, evaluation.precision)
+        else verification.bar(noise, reference.precision, evaluation.entrant.precision)
         for name, noise in reference.noise.items()
     }
 
@@ -160,19 +143,19 @@ def _check(found: list[Deviation], bars: Mapping[str, Tolerance], evaluation: Ev
 
 def _repeated(evaluation: Evaluation, run: Running, first: dict[str, np.ndarray], bars: Mapping[str, Tolerance]) -> str:
     """The first call once more, after all the others: nothing may be left of them."""
-    again = run(evaluation.reference.batches[0].inputs(evaluation.reference_folder))
-    off = verification.deviations(again, first, first, evaluation.reference.noise, {})
+    again = run(evaluation.entrant.reference.batches[0].inputs(evaluation.entrant.reference_folder))
+    off = verification.deviations(again, first, first, evaluation.entrant.reference.noise, {})
     return "ok" if all(verification.within(d, bars, {}) for d in off) else "a repeated call gives another answer"
 
 
 def _independent(evaluation: Evaluation, run: Running, signature: Signature) -> str:
     """A row's result does not depend on the rows beside it."""
     try:
-        a, b = (run(batch.inputs(evaluation.reference_folder)) for batch in evaluation.reference.neighbours)
+        a, b = (run(evaluation.entrant.inputs(batch)) for batch in evaluation.entrant.reference.neighbours)
     except Exception as error:
         return f"raised {type(error).__name__}: {_first_line(error)}"
-    noise = evaluation.reference.noise
-    epsilon = 2 * evaluation.precision.epsilon
+    noise = evaluation.entrant.reference.noise
+    epsilon = 2 * evaluation.entrant.precision.epsilon
     for name, row in batches.first_row(a, signature).items():
         other = batches.first_row(b, signature)[name]
         off = verification.deviations({name: other}, {name: row}, {name: row}, noise, {})[0]
@@ -187,35 +170,28 @@ def _profile(
     evaluation: Evaluation, run: Running, context: Context, baseline: int, emit: worker.Emit
 ) -> Iterator[Measurement]:
     """A measurement for each batch size, the smallest first; a sweep ends where throughput stops growing."""
-    reference = evaluation.reference
+    reference = evaluation.entrant.reference
     throughputs = []
     profilers = {use.name: use.implementation.resolve()(context) for use in evaluation.profilers}
     clock = profilers.pop(LATENCY, None)
     for size in reference.sizes:
-        made = _of_size(reference, size)
+        made = evaluation.entrant.of_size(size)
         if not made:
             continue
-        inputs = [batch.inputs(evaluation.reference_folder) for batch in made]
-        ready = [run.bring_in(one) for one in inputs]
-        last: dict[int, Any] = {}
-
-        def call(i: int, ready: list[dict[str, Any]] = ready, last: dict[int, Any] = last) -> None:
-            turn = i % len(ready)
-            last[turn] = run.model.call(ready[turn])
-            run.model.synchronize()
-
+        inputs = [evaluation.entrant.inputs(batch) for batch in made]
+        call = Rotation(run, inputs)
         with PeakMemory(baseline) as memory, Others() as others:
             timing = profiling.time_calls(call, seconds=evaluation.seconds, min_calls=evaluation.calls, measure=clock)
-        transfer = profiling.measure_transfer(partial(run.bring_in, inputs[0]), partial(loading.take_out, last[0]))
+        transfer = profiling.measure_transfer(partial(run.bring_in, inputs[0]), partial(loading.take_out, call.last[0]))
         quantities = {name: profiling.quantity(call, measure) for name, measure in profilers.items()}
         reasons = [timing.unstable, others.sentence()]
-        altered = _altered(ready[0], inputs[0])
+        altered = _altered(call.ready[0], inputs[0])
         if altered:
             reasons.append("the call writes into its inputs, so that every call after the first saw other values")
         timing = evolve(timing, unstable="; ".join(filter(None, reasons)) or None)
         measurement = profiling.measurement(size, timing, transfer, {"host": memory.peak}, quantities)
         if not reference.stochastic and evaluation.check and not altered:
-            measurement = _still_right(evaluation, made, last, measurement)
+            measurement = _still_right(evaluation, made, call.last, measurement)
         emit({"measured": serde.to_data(measurement)})
         yield measurement
         throughputs.append((size, measurement.throughput))
@@ -237,20 +213,14 @@ def _still_right(
     """The measurement, if the outputs of the timed run were right; else _WrongUnderLoadError."""
     bars = _bars(evaluation)
     for turn, outputs in last.items():
-        expected = made[turn].reference(evaluation.reference_folder)
-        truth = made[turn].truth(evaluation.reference_folder)
+        expected = made[turn].reference(evaluation.entrant.reference_folder)
+        truth = made[turn].truth(evaluation.entrant.reference_folder)
         found = loading.take_out(outputs)
-        off = verification.deviations(found, expected, truth, evaluation.reference.noise, evaluation.tolerance)
+        off = verification.deviations(found, expected, truth, evaluation.entrant.reference.noise, evaluation.tolerance)
         text = _check(off, bars, evaluation)
         if text != "ok":
             raise _WrongUnderLoadError(f"right when verified, wrong in the timed run at {made[turn].name}: {text}")
     return measurement
-
-
-def _of_size(reference: Reference, size: int) -> list[StoredBatch]:
-    """The batches to measure a size with; where nothing has a batch axis, the samples as they are."""
-    pooled = [batch for batch in reference.batches if batch.name.startswith("batch ") and batch.size == size]
-    return pooled or [batch for batch in reference.batches if batch.name.startswith("sample ")]
 
 
 def _first_line(error: BaseException) -> str:

@@ -206,6 +206,80 @@ class Workers:
         self.close()
 
 
+class Dialogue:
+    """A step that is talked to while it runs, in a worker of its own. A context manager: at its end all is gone.
+
+    The worker imports from the start; `begin` waits for it. Whatever the step's end, it raises `Dialogue.Ended`.
+    """
+
+    class Ended(Exception):  # noqa: N818  (a message, not an error of ours)
+        """The step is over; the message says how, as a verb and what follows it."""
+
+    def __init__(self, job: Job[Any], folder: Path, preload: tuple[str, ...]) -> None:
+        folder.mkdir()
+        write_job(job, folder, folder)
+        self._job, self._folder = job, folder
+        self._worker = _launch(preload)
+        self._child: int | None = None
+
+    def begin(self, deadline: float) -> dict[str, Any]:
+        """Start the step and wait for the first thing it says."""
+        try:
+            self._worker.wait()
+            self._worker.send({"do": "run", "folder": str(self._folder)})
+            self._child = self._worker.receive(deadline)["pid"]
+        except (EOFError, OSError) as error:
+            raise self.Ended(f"could not be started ({type(error).__name__})") from error
+        return self.receive(deadline)
+
+    def receive(self, deadline: float) -> dict[str, Any]:
+        """The next thing the step says."""
+        try:
+            message = self._worker.receive(deadline)
+        except TimeoutError:
+            raise self.Ended("said nothing for too long") from None
+        except (EOFError, OSError) as error:
+            raise self.Ended(f"lost its worker ({type(error).__name__})") from error
+        if "exit" in message:
+            raise self.Ended(self._how(message["exit"]))
+        return message
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Say something to the step."""
+        try:
+            self._worker.send(message)
+        except OSError as error:
+            raise self.Ended(f"lost its worker ({type(error).__name__})") from error
+
+    def pause(self) -> None:
+        """Stop its processes, all threads at once, until `resume`."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):  # then what is received next says so
+            if self._child is not None:
+                os.killpg(self._child, number)
+
+    def _how(self, code: int) -> str:
+        if not (self._folder / "result.json").exists():
+            return _with_log(describe_exit(code), self._folder)
+        found = read_result(self._job, self._folder, 0.0)
+        return f"raised {found.reason}" if isinstance(found, Failed) else "ended by itself"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: types.TracebackType | None
+    ) -> None:
+        _kill_group(self._child)
+        self._worker.end()
+
+
 def start_worker(preload: tuple[str, ...]) -> _Worker:
     """Start a worker and wait until it is ready. Raises OSError or EOFError where it does not start."""
     active = _launch(preload)

@@ -24,7 +24,7 @@ from navigator_core.execution import Done, Job
 from navigator_core.graph import Graph
 from navigator_core.loading import Source
 from navigator_core.plugins import Plugins
-from navigator_core.request import Request, check_precisions
+from navigator_core.request import PRECISIONS, Request, check_precisions
 from navigator_core.session import Session
 from navigator_core.subjects import Subject
 from navigator_core.survey import Questions, Survey
@@ -79,6 +79,11 @@ class Machine:
             and availability.missing(profiler.requirements) is None
             and planning.probed(profiler.requirements, self.survey) is None
         )
+
+    def epsilons(self) -> dict[str, float]:
+        """The unit roundoff of every precision that is known here, by name."""
+        declared = {v.precision.name: v.precision.epsilon for d in self._declared() for v in d.variants if v.precision}
+        return {**PRECISIONS, **declared}
 
     def versions(self, declared: Declared) -> dict[str, str]:
         """All that takes part: the plugin's version and source, what it requires, the core's version and Python's."""

@@ -1,4 +1,4 @@
-"""What the source means, asked in a worker: the caller's side of `reference`."""
+"""What the source means, asked in a worker: the caller's side of `reference`, and all that branches start from."""
 
 from __future__ import annotations
 
@@ -20,14 +20,20 @@ from navigator_core.subjects import Subject, required
 
 
 @frozen(kw_only=True)
-class Understood:
-    """The reference and the folder of its files."""
+class Task:
+    """All that is known before the first branch: who asked what of which model, on which machine, and what is right.
 
-    value: Reference
+    ``folder`` holds the reference's files.
+    """
+
+    subject: Subject
+    machine: Machine
+    request: Request
+    reference: Reference
     folder: Path
 
 
-def understand(subject: Subject, machine: Machine, request: Request, active: Session) -> Understood:
+def understand(subject: Subject, machine: Machine, request: Request, active: Session) -> Task:
     """Run the source in a worker: axes, references, truth and noise.
 
     Raises the user's own exception where their model raises, RequestError where the samples do not fit.
@@ -62,7 +68,7 @@ def understand(subject: Subject, machine: Machine, request: Request, active: Ses
     outcome, folder = active.perform("the source", "prepare", job, key, here=subject.here)
     value: Reference = required(outcome)
     request.tolerances(value.noise)
-    return Understood(value=value, folder=folder)
+    return Task(subject=subject, machine=machine, request=request, reference=value, folder=folder)
 
 
 def _get_ready(subject: Subject, machine: Machine, active: Session) -> None:

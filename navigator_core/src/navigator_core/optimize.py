@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from navigator_core import branches, machine, meaning, outcome, planning, subjects
+from navigator_core import branches, machine, meaning, outcome, planning, playoff, subjects
 from navigator_core.events import RunFinished, RunStarted
 from navigator_core.report import Report
 from navigator_core.request import Request
@@ -17,19 +17,20 @@ def optimize(model: Any, samples: Any, request: Request) -> Report:
     with request.session(plugins) as session:
         subject = subjects.ship(source, request, plugins, session)
         here = machine.survey_machine(subject, request, plugins, session)
-        reference = meaning.understand(subject, here, request, session)
+        task = meaning.understand(subject, here, request, session)
         plan = planning.make(
             plugins,
             here.graph,
             source.format,
-            reference.value.precision,
+            task.reference.precision,
             here.device.name,
             request.wishes(),
             here.survey,
         )
         session.tell(RunStarted, steps=len(plan.steps) + sum(branch.unavailable is None for branch in plan.branches))
-        artifacts = branches.convert(plan, subject, reference, here, session)
-        candidates = branches.evaluate(plan, artifacts, subject, reference, here, request, session)
-        report = outcome.report(candidates, artifacts, subject, reference, here, request, session)
+        artifacts = branches.convert(plan, task, session)
+        candidates = branches.evaluate(plan, artifacts, task, session)
+        duels = playoff.settle(candidates, task, session)
+        report = outcome.report(candidates, duels, artifacts, task, session)
         session.tell(RunFinished, report=report)
     return report

@@ -9,36 +9,25 @@ from collections.abc import Sequence
 import attrs
 
 import navigator_core
-from navigator_core import availability, planning, selection
+from navigator_core import availability, duels, planning, rules, selection
 from navigator_core import report as reports
 from navigator_core.branches import Artifact, Artifacts
 from navigator_core.candidates import Candidate
 from navigator_core.declarations import Requirement
 from navigator_core.machine import Machine
-from navigator_core.meaning import Understood
+from navigator_core.meaning import Task
 from navigator_core.report import Report
-from navigator_core.request import PRECISIONS, Request
+from navigator_core.results import Duel
 from navigator_core.session import Session
-from navigator_core.subjects import Subject
 
 
 def report(
-    candidates: Sequence[Candidate],
-    artifacts: Artifacts,
-    subject: Subject,
-    reference: Understood,
-    machine: Machine,
-    request: Request,
-    active: Session,
+    candidates: Sequence[Candidate], played: Sequence[Duel], artifacts: Artifacts, task: Task, active: Session
 ) -> Report:
     """Select the best, put the candidates in order and say what was assumed."""
-    value = reference.value
-    epsilons = {**PRECISIONS, **_declared_epsilons(machine)}
-    decided = request.verify is not None or request.tolerance is not None
-    wanted = tuple(sorted({c.precision for c in candidates})) if decided else None
-    precisions = request.precisions if request.precisions is not None else wanted
-    allowed = reports.allowing(value.precision.name, precisions, epsilons)
-    chosen = selection.select(candidates, request.objective, allowed, machine.plugins.profilers)
+    subject, machine, request, value = task.subject, task.machine, task.request, task.reference
+    asked = rules.of(task, candidates)
+    chosen = selection.select(candidates, asked, played)
     baseline = planning.baseline_name(subject.identified.format, subject.identified.runner)
     notes = [*subject.notes, *value.notes, *active.notes]
     made = Report(
@@ -46,17 +35,18 @@ def report(
         signature=value.signature.with_parameters(subject.samples.parameters),
         environment=environment(machine),
         objective=request.objective,
-        precision=value.precision.name,
-        precisions=precisions,
-        epsilons=epsilons,
+        precision=asked.source,
+        precisions=asked.precisions,
+        epsilons=asked.epsilons,
         baseline=baseline if any(c.name == baseline for c in candidates) else None,
+        duels=tuple(played),
         best_name=chosen.best,
         why=chosen.why,
         bar=reports.understood(value) if request.check and not value.stochastic else "",
         run=active.run.name,
         elapsed=active.elapsed,
         reference=value,
-        reference_folder=reference.folder,
+        reference_folder=task.folder,
         artifacts={name: one for name, one in artifacts.items() if isinstance(one, Artifact)},
     )
     notes += _offers(made)
@@ -75,7 +65,7 @@ def _offers(made: Report) -> list[str]:
         error = (
             max((o.relative_l2 for o in candidate.verdict.outputs.values()), default=0.0) if candidate.verdict else 0.0
         )
-        if ratio > 1 + selection.TIE_MARGIN:
+        if ratio > 1 + duels.MARGIN:
             offers.append(
                 f"{candidate.name} is {ratio:.1f} times faster at relative error {error:.0e}: allow it with "
                 f"precisions=({made.precision!r}, {candidate.precision!r})"
@@ -104,8 +94,3 @@ def environment(machine: Machine) -> dict[str, str]:
                 if version:
                     found[name] = version
     return found
-
-
-def _declared_epsilons(machine: Machine) -> dict[str, float]:
-    declared = [*(c.declaration for c in machine.graph.conversions), *machine.plugins.runners.values()]
-    return {v.precision.name: v.precision.epsilon for one in declared for v in one.variants if v.precision}

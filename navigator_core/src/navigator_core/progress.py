@@ -16,6 +16,9 @@ STAGES = {
     "playoff": "comparing",
 }
 
+UNCOUNTED = ("prepare", "playoff")
+"""What is not known to be needed when the plan is made."""
+
 
 def display() -> list[Display]:
     """The display as a list of one observer; empty where nobody is looking, or NAVIGATOR_PROGRESS=0 says so."""
@@ -50,7 +53,7 @@ class Display:
             self._progress.update(self._task, description=f"{STAGES[event.stage]} {event.step}")
         elif isinstance(event, RunStarted):
             self._progress.update(self._task, total=event.steps, completed=0)
-        elif isinstance(event, StepFinished) and event.stage != "prepare":
+        elif isinstance(event, StepFinished) and event.stage not in UNCOUNTED:
             self._progress.advance(self._task)
         elif isinstance(event, CandidateFinished) and event.candidate.status in ("incorrect", "failed"):
             self._progress.console.print(f"[yellow]{event.candidate.status}[/] {event.candidate.name}", highlight=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,8 @@ from attrs import evolve, field, frozen
 from navigator_core import selection
 from navigator_core.candidates import Candidate, LoadedCandidate
 from navigator_core.errors import BranchError, NothingCorrectError, RequestError
-from navigator_core.results import Objective
+from navigator_core.results import Duel, Objective
+from navigator_core.rules import Rules
 from navigator_core.signature import Signature
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ class Report:
 
     ``candidates`` are in order of merit, failed and unavailable ones last. ``environment`` says on what machine and
     with which versions, ``notes`` what was assumed. ``baseline`` names the source's own candidate, which speed-ups
-    are relative to; ``precisions`` may win, None standing for "any" and ``decided`` for the user's own gates.
+    are relative to, ``duels`` are what the playoff said of the leaders, and ``precisions`` may win (None: all that are
+    no coarser than ``precision``, the source's own).
     """
 
     candidates: tuple[Candidate, ...]
@@ -39,6 +40,7 @@ class Report:
     precisions: tuple[str, ...] | None = None
     epsilons: Mapping[str, float] = field(factory=dict)
     baseline: str | None = None
+    duels: tuple[Duel, ...] = ()
     best_name: str | None = None
     why: str = ""
     bar: str = ""
@@ -63,10 +65,14 @@ class Report:
 
     def select(self, objective: Objective, *, precisions: Iterable[str] | None = None) -> Candidate | None:
         """The best candidate for another question, by the same measurements; None if none may win."""
-        wanted = self.precisions if precisions is None else tuple(precisions)
-        measured = {name for c in self.candidates for m in c.measurements for name in m.others}
-        allowed = allowing(self.precision, wanted, self.epsilons)
-        chosen = selection.select(self.candidates, objective, allowed, measured)
+        asked = Rules(
+            objective=objective,
+            source=self.precision,
+            precisions=self.precisions if precisions is None else tuple(precisions),
+            epsilons=self.epsilons,
+            profilers={name for c in self.candidates for m in c.measurements for name in m.others},
+        )
+        chosen = selection.select(self.candidates, asked, self.duels)
         return next((c for c in self.candidates if c.name == chosen.best), None)
 
     def speed_up(self, candidate: Candidate, batch_size: int) -> float | None:
@@ -144,22 +150,6 @@ def from_dict(data: Mapping[str, Any]) -> Report:
         raise ValueError("candidates must be a list of objects")
     plain["candidates"] = [{**one, "home": None} for one in candidates]
     return serde.from_data({**plain, "reference": None, "reference_folder": None, "artifacts": {}}, Report)
-
-
-def allowing(source: str, precisions: tuple[str, ...] | None, epsilons: Mapping[str, float]) -> Any:
-    """Which precisions may win: those named, else all that are no coarser than the source's own.
-
-    Returns a function from a precision's name to the reason why not, None if it may.
-    """
-
-    def why_not(name: str) -> str | None:
-        if precisions is not None:
-            return None if name in precisions else f"its precision {name} is not among precisions={precisions}"
-        if name == source or epsilons.get(name, math.inf) <= epsilons.get(source, 0.0):
-            return None
-        return f"reduced precision: allow it with precisions=({source!r}, {name!r})"
-
-    return why_not
 
 
 def understood(reference: Reference) -> str:

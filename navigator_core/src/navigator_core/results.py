@@ -90,3 +90,20 @@ class Objective:
     maximize: str | None = None
     batch_size: int | None = None
     limits: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
+class Duel:
+    """A playoff's word on two candidates: ``candidate`` is "better" than ``rival``, or it is a "tie".
+
+    ``ratio`` says how many times as fast it is, per sample and at ``batch_sizes`` (its own and the rival's). The
+    interval, unlike other estimates', is that of the sequential test: it holds in 99 % of playoffs for all rivals,
+    however often the times were looked at. ``rounds`` of fresh processes were compared.
+    """
+
+    candidate: str
+    rival: str
+    batch_sizes: tuple[int, int]
+    ratio: Estimate
+    verdict: Literal["better", "tie"]
+    rounds: int

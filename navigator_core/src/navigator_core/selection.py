@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from attrs import evolve, frozen
 
 from navigator_core.candidates import Candidate
+from navigator_core.duels import MARGIN
 from navigator_core.errors import RequestError, unknown
-from navigator_core.results import Estimate, Measurement, Objective
+from navigator_core.results import Duel, Estimate, Measurement, Objective
+from navigator_core.rules import Rules
 
-TIE_MARGIN = 0.03
-"""Candidates within 3 % of the best are a tie: a restart alone moves a result by as much."""
+REACH = 1.10
+"""Times as long as the leader a candidate may take, interval to interval, and still be the faster one in truth."""
 
 TIMES = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 SIZES = {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30}
@@ -31,6 +33,23 @@ class Limit:
     quantity: str
     at_most: bool
     bound: float
+
+
+@frozen
+class Ranked:
+    """A candidate that may win: its score, the lower the better, and the measurement that this is from."""
+
+    score: float
+    candidate: Candidate
+    measurement: Measurement
+
+
+@frozen
+class Ranking:
+    """Who may win, the best first; and of the others that are right why they may not."""
+
+    scored: tuple[Ranked, ...]
+    refused: Mapping[str, str]
 
 
 @frozen
@@ -111,66 +130,115 @@ def quantity(name: str, candidate: Candidate, measurement: Measurement) -> Estim
     return None if value is None else Estimate(float(value), float(value), float(value))
 
 
-def select(
-    candidates: Sequence[Candidate],
-    objective: Objective,
-    allowed: Callable[[str], str | None],
-    profilers: Collection[str] = (),
-) -> Selection:
-    """The best candidate: right, of a precision that may win, within the limits, and first by the objective.
+def rank(candidates: Iterable[Candidate], rules: Rules) -> Ranking:
+    """Those that may win by their score, the best first, and of the others that are right why they may not.
 
-    ``allowed`` says of a precision's name why it may not win, None if it may. A tie (within 3 %) is broken by memory,
-    then size, then portability. ``profilers`` are the names of plugins' quantities.
+    Raises RequestError as `check` does.
     """
-    check(objective, profilers)
-    limits = [parse_limit(text, profilers) for text in objective.limits]
-    name = objective.maximize or objective.minimize or "latency"
+    check(rules.objective, rules.profilers)
+    limits = [parse_limit(text, rules.profilers) for text in rules.objective.limits]
     refused: dict[str, str] = {}
-    scored: list[tuple[float, Candidate]] = []
+    scored: list[Ranked] = []
     for candidate in candidates:
         if candidate.status != "ok":
             continue
-        score, why = _score(candidate, objective, name, limits)
-        why = allowed(candidate.precision) or why
-        if why is not None or score is None:
-            refused[candidate.name] = why or f"{name} was not measured"
+        found = _score(candidate, rules.objective, limits)
+        why = rules.why_not(candidate.precision)
+        if isinstance(found, Ranked) and why is None:
+            scored.append(found)
         else:
-            scored.append((score, candidate))
-    scored.sort(key=lambda pair: pair[0])
-    if not scored:
-        return Selection(None, (), refused)
-    tied = [
-        c for score, c in scored if score <= scored[0][0] * (1 + TIE_MARGIN if scored[0][0] > 0 else 1 - TIE_MARGIN)
-    ]
-    best = min(tied, key=_merit)
-    others = tuple(c.name for c in tied if c is not best)
-    order = (best.name, *(c.name for _, c in scored if c is not best))
-    why = (
-        f"a tie with {', '.join(others)}; {best.name} needs less memory, or else is smaller or portable"
-        if others
-        else ""
+            refused[candidate.name] = why or str(found)
+    return Ranking(tuple(sorted(scored, key=lambda one: one.score)), refused)
+
+
+def select(candidates: Sequence[Candidate], rules: Rules, duels: Sequence[Duel] = ()) -> Selection:
+    """The best candidate: right, of a precision that may win, within the limits, and first by the objective.
+
+    What ``duels`` say of the very candidates and batch sizes that the objective asks for counts more than
+    measurements taken apart from each other. A tie (by the playoff; without one, within 3 %) is broken by memory, then
+    size, then portability.
+    """
+    ranking = rank(candidates, rules)
+    if not ranking.scored:
+        return Selection(None, (), ranking.refused)
+    scored = {one.candidate.name: one for one in ranking.scored}
+    said = [d for d in duels if _fits(d, scored, rules.objective)]
+    if said:
+        leader = scored[said[0].candidate]
+        tied = [leader, *(scored[d.rival] for d in said if d.verdict == "tie")]
+    else:
+        leader = ranking.scored[0]
+        bound = leader.score * (1 + MARGIN if leader.score > 0 else 1 - MARGIN)
+        tied = [one for one in ranking.scored if one.score <= bound]
+    best = min((one.candidate for one in tied), key=_merit)
+    beaten = {d.rival: d.ratio.value for d in said if d.verdict == "better"}
+    places = {one.candidate.name: (place, 0.0) for place, one in enumerate(ranking.scored, start=2)}
+    places |= {name: (1, slower) for name, slower in beaten.items()}
+    places |= {one.candidate.name: (0, one.score) for one in tied}
+    places[best.name] = (-1, 0.0)
+    others = tuple(one.candidate.name for one in tied if one.candidate is not best)
+    why = _tied(best.name, others, said) if others else _won(best.name, said)
+    return Selection(best.name, tuple(sorted(scored, key=lambda name: places[name])), ranking.refused, others, why)
+
+
+def leaders(scored: Sequence[Ranked], objective: Objective) -> list[Ranked]:
+    """The first, with those whose measured times do not tell that they are slower, the best first."""
+    if _quantity(objective) not in ("latency", "p50", "throughput") or not scored:
+        return []
+    least = _seconds(scored[0].measurement).high * REACH
+    return [one for one in scored if _seconds(one.measurement).low <= least]
+
+
+def _seconds(measurement: Measurement) -> Estimate:
+    """Of a call's median, for one sample."""
+    found = measurement.p50
+    return Estimate(*(value / measurement.batch_size for value in (found.value, found.low, found.high)))
+
+
+def _fits(duel: Duel, scored: Mapping[str, Ranked], objective: Objective) -> bool:
+    """Whether a duel was about this question."""
+    if _quantity(objective) not in ("latency", "p50", "throughput") or not {duel.candidate, duel.rival} <= set(scored):
+        return False
+    sizes = scored[duel.candidate].measurement.batch_size, scored[duel.rival].measurement.batch_size
+    return sizes == duel.batch_sizes
+
+
+def _tied(best: str, others: Sequence[str], said: Sequence[Duel]) -> str:
+    how = f" in a playoff of {said[0].rounds} rounds" if said else ""
+    return f"a tie with {', '.join(others)}{how}; {best} needs less memory, or else is smaller or portable"
+
+
+def _won(best: str, said: Sequence[Duel]) -> str:
+    if not said:
+        return ""
+    closest = min(said, key=lambda d: d.ratio.value)
+    low, high = closest.ratio.low, closest.ratio.high
+    return (
+        f"{closest.ratio.value:.2f} times [{low:.2f}, {high:.2f}] as fast as {closest.rival} "
+        f"in a playoff of {closest.rounds} rounds"
     )
-    return Selection(best.name, order, refused, others, why)
 
 
-def _score(
-    candidate: Candidate, objective: Objective, name: str, limits: Iterable[Limit]
-) -> tuple[float | None, str | None]:
-    """The lowest score over the batch sizes that count and hold the limits (negative for what is maximized)."""
+def _quantity(objective: Objective) -> str:
+    return objective.maximize or objective.minimize or "latency"
+
+
+def _score(candidate: Candidate, objective: Objective, limits: Iterable[Limit]) -> Ranked | str:
+    """By the best of the batch sizes that count and hold the limits, or the sentence why none does."""
+    name = _quantity(objective)
     measurements = _counting(candidate, objective)
     if not measurements:
-        size = "" if objective.batch_size is None else f" at batch size {objective.batch_size}"
-        return None, f"was not measured{size}"
-    scores: list[float] = []
-    why: str | None = None
+        return "was not measured" + ("" if objective.batch_size is None else f" at batch size {objective.batch_size}")
+    scores: list[Ranked] = []
+    why = f"{name} was not measured"
     for measurement in measurements:
         broken = next((text for limit in limits if (text := _broken(limit, candidate, measurement))), None)
         found = quantity(name, candidate, measurement)
         if broken is None and found is not None:
-            scores.append(-found.value if objective.maximize else found.value)
+            scores.append(Ranked(-found.value if objective.maximize else found.value, candidate, measurement))
         else:
             why = broken or f"unknown: {_unsupported(name, measurement)}"
-    return (min(scores), None) if scores else (None, why)
+    return min(scores, key=lambda one: one.score) if scores else why
 
 
 def _counting(candidate: Candidate, objective: Objective) -> tuple[Measurement, ...]:

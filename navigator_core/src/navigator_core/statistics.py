@@ -61,7 +61,7 @@ def median(samples: Samples, confidence: float = 0.95) -> Estimate:
     if len(times) == 1 or least <= 0.0:
         return Estimate(value, 0.0, math.inf)
     centre, error, counted = _centre(np.log(times))
-    reach = error * _student(confidence, _degrees(counted, len(times)))
+    reach = error * student(confidence, _degrees(counted, len(times)))
     return Estimate(value, min(least, _exp(centre - reach)), max(most, _exp(centre + reach)))
 
 
@@ -78,9 +78,9 @@ def mean(samples: Samples, confidence: float = 0.95) -> Estimate:
     centre, error, counted = _centre(times)
     if error <= 1e-12 * abs(centre):
         return Estimate(centre, centre, centre)
-    student = _student(confidence, _degrees(counted, len(times)))
+    reach = student(confidence, _degrees(counted, len(times)))
     skew = float(np.mean(((times - centre) / times.std()) ** 3)) / math.sqrt(counted)
-    low, high = centre - error * _bent(student, skew), centre - error * _bent(-student, skew)
+    low, high = centre - error * _bent(reach, skew), centre - error * _bent(-reach, skew)
     return Estimate(centre, max(0.0, min(centre, low)), max(centre, high))
 
 
@@ -106,7 +106,7 @@ def ratio(a: Samples, b: Samples, confidence: float = 0.95) -> Estimate:
     value, n = _exp(float(logs.mean())), len(logs)
     if n == 1:
         return Estimate(value, 0.0, math.inf)
-    reach = float(logs.std(ddof=1)) / math.sqrt(n) * _student(confidence, n - 1)
+    reach = float(logs.std(ddof=1)) / math.sqrt(n) * student(confidence, n - 1)
     return Estimate(value, value * _exp(-reach), value * _exp(reach))
 
 
@@ -216,7 +216,7 @@ def _ranks(n: int, q: float, confidence: float) -> tuple[int, int] | None:
 
 
 @lru_cache(maxsize=512)
-def _student(confidence: float, degrees: int) -> float:
+def student(confidence: float, degrees: int) -> float:
     """The two-sided quantile of Student's t, from Abramowitz and Stegun 26.7.3 and 26.7.4.
 
     More than 200 degrees of freedom count as 200, which is 0.6 % too wide at most for 95 %.

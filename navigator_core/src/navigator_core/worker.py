@@ -29,6 +29,11 @@ empty_rss = 0
 """Resident bytes of this worker before any framework was imported: what memory is measured above."""
 
 
+def hear() -> dict[str, Any]:
+    """The next message to the running step; there is none where nobody talks to it. A worker's child replaces this."""
+    raise EOFError("nobody talks to this step")
+
+
 class SourceRaisedError(Exception):
     """The user's own model raised, as the ``__cause__`` says, on the inputs that the message names."""
 
@@ -57,7 +62,7 @@ def main(fd: int) -> None:
                 _prepare(message["sys_path"], message["preload"])
                 send({"ready": True})
             else:
-                _fork(Path(message["folder"]), send)
+                _fork(Path(message["folder"]), send, lambda: json.loads(stream.readline()))
 
 
 def _prepare(sys_path: list[str], preload: list[str]) -> None:
@@ -70,13 +75,15 @@ def _prepare(sys_path: list[str], preload: list[str]) -> None:
                 __import__(name)
 
 
-def _fork(folder: Path, send: Emit) -> None:
+def _fork(folder: Path, send: Emit, listen: Callable[[], dict[str, Any]]) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # nothing but imports has run here
         pid = os.fork()
     if pid == 0:
+        global hear
+        hear = listen
         _child(folder, send)
     send({"pid": pid})
     _, status = os.waitpid(pid, 0)

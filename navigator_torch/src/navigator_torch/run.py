@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from navigator_core import FP32, TF32, Context, LoadedModel
+from navigator_core import FP32, TF32, Context, Dim, LoadedModel, Signature
 from navigator_torch import quiet
 
 if TYPE_CHECKING:
@@ -28,7 +28,11 @@ def eager(model: torch.nn.Module, options: Eager, context: Context) -> LoadedMod
 
 
 def compiled(model: torch.nn.Module, options: Compile, context: Context) -> LoadedModel:
-    """`torch.compile`. The first call compiles, and so does the first of each new shape where it must."""
+    """`torch.compile`. The first call compiles, and so does the first of a batch of one, and of what cannot be dynamic.
+
+    Unless ``dynamic`` says otherwise, the signature's dynamic axes are made known at the first call: torch alone would
+    compile for its very shape, and all over again at the next one.
+    """
     import torch._dynamo as dynamo
 
     with quiet.exporting():  # what the first call would import, with its deprecations
@@ -39,6 +43,8 @@ def compiled(model: torch.nn.Module, options: Compile, context: Context) -> Load
         dynamo.config.recompile_limit = max(before, RECOMPILES)
     module: Any = torch.compile(model, mode=options.mode, dynamic=options.dynamic, fullgraph=options.fullgraph)
     call: Call = functools.partial(context.signature.call, module)
+    if options.dynamic is None:
+        call = _told_of_axes(call, context.signature)
     if options.mode in ("reduce-overhead", "max-autotune") and context.device.startswith("cuda"):
         call = _out_of_graph(call)
 
@@ -48,6 +54,25 @@ def compiled(model: torch.nn.Module, options: Compile, context: Context) -> Load
             dynamo.config.recompile_limit = before
 
     return LoadedModel(calling(call, context, options.threads), synchronize(context), close)
+
+
+def _told_of_axes(call: Call, signature: Signature) -> Call:
+    """At its first call the axes that vary are marked, on views: the caller's own tensors stay as they are."""
+    axes = {spec.name: [i for i, axis in enumerate(spec.shape) if isinstance(axis, Dim)] for spec in signature.inputs}
+    first = True
+
+    def telling(tensors: Mapping[str, Any]) -> dict[str, Any]:
+        nonlocal first
+        if not first:
+            return call(tensors)
+        views = {name: tensor.detach() for name, tensor in tensors.items()}
+        for name, view in views.items():
+            torch._dynamo.maybe_mark_dynamic(view, axes[name])
+        found = call(views)
+        first = False
+        return found
+
+    return telling
 
 
 def _out_of_graph(call: Call) -> Call:

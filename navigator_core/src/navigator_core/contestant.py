@@ -1,0 +1,63 @@
+"""A candidate in a playoff, in its own process: loaded, warm, and timed in the slices it is asked for."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from attrs import frozen
+
+from navigator_core import profiling, worker
+from navigator_core.entrant import Entrant, Rotation
+
+
+@frozen(kw_only=True)
+class Contestant:
+    """What the process is told. ``preload`` names the modules that it imports first.
+
+    ``warm_up`` are the most seconds after the first call, as long as the times show a trend.
+    """
+
+    name: str
+    entrant: Entrant
+    batch_size: int
+    warm_up: float = 1.0
+    preload: tuple[str, ...] = ()
+
+
+def compete(contestant: Contestant, folder: Path, emit: worker.Emit) -> None:
+    """Load and warm up, tell the seconds of a call, and then the median of every slice that is asked for."""
+    entrant = contestant.entrant
+    with entrant.loaded() as (run, _):
+        call = Rotation(run, [entrant.inputs(batch) for batch in entrant.of_size(contestant.batch_size)])
+        times = profiling.time_calls(call, seconds=contestant.warm_up / 10, warmup_seconds=contestant.warm_up).samples
+        gc.collect()
+        gc.freeze()
+        emit({"seconds": statistics.median(times)})
+        while True:
+            emit({"median": measure_slice(call, worker.hear()["slice"])})
+
+
+def measure_slice(
+    call: Callable[[int], object], seconds: float, clock: Callable[[], float] = time.perf_counter
+) -> float:
+    """The median of the calls that begin after the first third of the slice; the last call, if none does.
+
+    >>> ticks = iter(range(100))
+    >>> measure_slice(lambda i: None, 6, clock=lambda: next(ticks))
+    1.0
+    """
+    kept: list[float] = []
+    began = now = clock()
+    number, last = 0, 0.0
+    while now - began < seconds:
+        start = clock()
+        call(number)
+        now = clock()
+        number, last = number + 1, now - start
+        if start - began >= seconds / 3:
+            kept.append(last)
+    return statistics.median(kept or [last])

@@ -1,0 +1,116 @@
+"""Leaders compared side by side: real processes that take turns."""
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import navigator as nav
+from navigator_core import FP32, Ref, Runner, Variant, hookimpl
+from navigator_core.contestant import measure_slice
+from navigator_core.events import StepFinished, StepStarted
+from navigator_core.testing import miniframework as mini
+from navigator_core.testing import using
+
+HERE = str(Path(__file__).parent)
+SAMPLES = [np.ones((2, 4), np.float32), np.zeros((3, 4), np.float32)]
+PATH = "mini->mini-json->mini-npz[fp32] @ pacing"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def importable():
+    """`pacing` lies beside this file, where workers find it only if we say so."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(HERE)
+        yield
+
+
+@pytest.fixture
+def optimize(importable, optimize):
+    """A run with runners of these paces, by name."""
+    import pacing
+
+    def run(paces, **asked):
+        declared = Runner(
+            name="pacing",
+            formats=("mini-npz",),
+            implementation=Ref("pacing:load"),
+            options=pacing.Pace,
+            variants=[Variant(name, pacing.Pace(**pace), FP32) for name, pace in paces.items()],
+        )
+        plugin = SimpleNamespace(__name__="pacing plugin", declare_runners=hookimpl(lambda: [declared]))
+        weights = np.random.default_rng(0).standard_normal((4, 3)).astype("float32")
+        with using(mini, plugin):
+            return optimize(
+                mini.Model(weights, np.ones(3, "float32")),
+                SAMPLES,
+                **{"runners": ["pacing"], "precisions": ["fp32"], "batch_sizes": [1], **asked},
+            )
+
+    return run
+
+
+def named(name):
+    return f"{PATH}[{name}]"
+
+
+def test_leaders_take_turns_and_the_report_says_what_came_of_it(optimize, tmp_path):
+    events = []
+    paces = {"slow": {"seconds": 0.0043}, "fast": {"seconds": 0.004}, "far": {"seconds": 0.02}}
+    report = optimize(paces, observe=events.append)
+    (duel,) = report.duels
+    assert {duel.candidate, duel.rival} == {named("fast"), named("slow")}
+    assert duel.rounds >= 3
+    assert 1.0 <= duel.ratio.value < 1.3
+    stages = [(type(e), e.step) for e in events if getattr(e, "stage", None) == "playoff"]
+    assert [kind for kind, _ in stages] == [StepStarted, StepFinished]
+    assert " against " in stages[0][1]
+    assert "far" not in stages[0][1]
+    assert "in a playoff of" in str(report)
+    again = optimize(paces, observe=events.append)
+    assert again.duels == report.duels
+    assert [e.status for e in events if isinstance(e, StepFinished) and e.stage == "playoff"] == ["ok", "cached"]
+    assert again.best.name == report.best.name
+    assert report.save(tmp_path / "model.nav")
+    opened = nav.load(tmp_path / "model.nav").report
+    assert opened.duels == report.duels
+    assert opened.select(nav.Objective()).name == report.best.name
+
+
+def test_a_clear_leader_needs_no_playoff(optimize):
+    report = optimize({"fast": {"seconds": 0.001}, "far": {"seconds": 0.02}})
+    assert report.duels == ()
+    assert report.best.name == named("fast")
+
+
+def test_who_does_not_survive_falls_out_and_the_report_says_so(optimize, tmp_path):
+    """Its fp32 and its fp16 artifact are loaded once each to be measured; the first load in the playoff is the end."""
+    paces = {"one": {"seconds": 0.002}, "two": {"seconds": 0.002, "book": str(tmp_path / "book"), "lives": 2}}
+    report = optimize(paces)
+    assert report.duels == ()
+    fell = f"{named('two')} fell out of the playoff: it ended with exit code 9 before it had a result"
+    assert any(note.startswith(fell) for note in report.notes), report.notes
+    assert "the leaders were not compared side by side" in report.notes
+
+
+def test_a_model_that_cannot_leave_the_process_is_compared_with_nothing(optimize_python):
+    report = optimize_python()
+    assert report.best is not None
+    assert report.duels == ()
+
+
+@pytest.fixture
+def optimize_python(tmp_path):
+    def run():
+        lock = sys.stdin  # cannot be pickled
+        return nav.profile(lambda x: x * (lock is not None), np.ones((2, 3), np.float32), workspace=tmp_path / "w")
+
+    return run
+
+
+def test_the_first_third_of_a_slice_counts_for_nothing():
+    now = iter([0.0, 0.0, 5.0, 5.0, 6.0, 6.0, 7.0, 7.0, 12.0])
+    times = iter([5.0, 1.0, 1.0, 5.0])
+    assert measure_slice(lambda i: next(times), 12, clock=lambda: next(now)) == 1.0
