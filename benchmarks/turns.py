@@ -10,7 +10,6 @@ import signal
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from types import TracebackType
@@ -19,6 +18,7 @@ from typing import Any, Self
 import common
 from attrs import frozen
 
+from navigator_core.contestant import measure_slice
 from navigator_core.profiling import time_calls
 from navigator_core.worker import die_with_parent
 
@@ -126,26 +126,6 @@ def serve(build: str, given: Mapping[str, Any], slices: Iterable[str], say: Call
     gc.freeze()
     for line in slices:
         say(measure_slice(call, float(line)))
-
-
-def measure_slice(call: Call, seconds: float, clock: Callable[[], float] = time.perf_counter) -> float:
-    """The median of the calls that begin after the first third of the slice; of the last, if none does.
-
-    >>> ticks = iter(range(100))
-    >>> measure_slice(lambda i: None, 6, clock=lambda: next(ticks))
-    1.0
-    """
-    kept: list[float] = []
-    began = now = clock()
-    number, last = 0, 0.0
-    while now - began < seconds:
-        start = clock()
-        call(number)
-        now = clock()
-        number, last = number + 1, now - start
-        if start - began >= seconds / 3:
-            kept.append(last)
-    return statistics.median(kept or [last])
 
 
 def main() -> None:

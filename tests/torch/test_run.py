@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from navigator_core import FP32, TF32
-from navigator_torch import options, run, source, torchscript
+from navigator_torch import compile, options, run, source, torchscript
 
 from .conftest import BATCH, as_torch, assert_close, batch_of, context_for, reference
 
@@ -57,7 +57,7 @@ def test_a_compiled_model_matches_eager_at_several_batch_sizes():
     model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh()).eval()
     context = context_for(model, torch.randn(2, 3), {"input": {0: BATCH}})
     limit = torch._dynamo.config.recompile_limit
-    loaded = run.compiled(model, options.Compile(dynamic=True, fullgraph=True), context)
+    loaded = compile.run(model, options.Compile(dynamic=True, fullgraph=True), context)
     for size in (2, 5):
         arrays = batch_of(context, size)
         assert_close(loaded.call(as_torch(context.signature, arrays)), reference(model, context, arrays))
@@ -134,7 +134,7 @@ def test_every_runner_matches_the_cpu_on_cuda(name, how, request, tmp_path):
         loaded = run.eager(ready, options.Eager(), context)
     elif how in ("compile", "reduce-overhead"):
         mode = "default" if how == "compile" else how
-        loaded = run.compiled(ready, options.Compile(mode=mode), context)
+        loaded = compile.run(ready, options.Compile(mode=mode), context)
     else:
         torchscript.export(ready, tmp_path / "m.pt", options.ToTorchScript(method=how), context)
         loaded = torchscript.run(tmp_path / "m.pt", options.TorchScript(), context)

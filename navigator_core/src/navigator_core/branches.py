@@ -51,17 +51,32 @@ Artifacts = Mapping[str, Artifact | Failed]
 def convert(plan: Plan, task: Task, active: Session) -> Artifacts:
     """Perform the plan's steps in order; what fails costs its own branch."""
     made: dict[str, Artifact | Failed] = {}
+    soon = _preloads(plan, task)
     for step in plan.steps:
         before = made.get(step.parent) if step.parent else None
         if isinstance(before, Failed):
             made[step.name] = before
             active.passed_over(step.name, "convert", before)
             continue
-        made[step.name] = _convert(step, before, task, active)
+        made[step.name] = _convert(step, before, task, active, soon)
     return made
 
 
-def _convert(step: Step, before: Artifact | None, task: Task, active: Session) -> Artifact | Failed:
+def _preloads(plan: Plan, task: Task) -> tuple[tuple[str, ...], ...]:
+    """What the workers of the plan's runners import: they may do so while something else is converted."""
+    found = set()
+    for branch in plan.branches:
+        if branch.runner is not None and branch.unavailable is None:
+            live = branch.step is None and task.subject.source.framework is not None
+            if not (live and task.subject.here):
+                declared = task.machine.plugins.runners[branch.runner.name]
+                found.add(task.machine.preload(declared, task.subject.source if branch.step is None else None))
+    return tuple(sorted(found))
+
+
+def _convert(
+    step: Step, before: Artifact | None, task: Task, active: Session, soon: Iterable[tuple[str, ...]]
+) -> Artifact | Failed:
     subject, machine = task.subject, task.machine
     declared = step.conversion.declaration
     target = machine.plugins.formats[step.conversion.target]
@@ -87,6 +102,9 @@ def _convert(step: Step, before: Artifact | None, task: Task, active: Session) -
     )
     versions = machine.versions(declared)
     key = keys.key_of(job, active.workspace.path, versions if target.portable else {**versions, **machine_key(machine)})
+    if key is None or active.workspace.object(key) is None:
+        for preload in soon:
+            active.workers.prepare(preload)
     stage = "export" if before is None and subject.source.framework else "convert"
     here = subject.here and before is None
     outcome, folder = active.perform(

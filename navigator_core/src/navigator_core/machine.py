@@ -42,29 +42,26 @@ class Machine:
     device: DeviceInfo
 
     def preload(self, declared: Declared, source: Source | None = None) -> tuple[str, ...]:
-        """The modules that a worker for this declaration imports once: those of its plugin's that can be used here.
+        """The modules that a worker for this declaration imports once.
 
-        Runners and conversions have workers of their own: what an exporter imports is no memory of a runner's. Steps
-        on a live ``source`` have those with the modules of its classes.
+        The conversions of a plugin share a worker. Runners share one only where they share a module: what the others
+        import is none of their memory. Steps on a live ``source`` have workers with the modules of its classes.
         """
         owner = self.plugins.owner(declared)
         theirs = set(shipping.modules(source)) if source is not None else set()
         if owner.name == "core":
             return tuple(sorted(theirs))
-        mine = [
-            one
-            for one in self._declared()
-            if isinstance(one, Runner) is isinstance(declared, Runner)
-            and self.plugins.owner(one) == owner
-            and availability.missing(one.requirements) is None
-        ]
-        modules = {one.implementation.target.partition(":")[0] for one in mine}
+        modules = {_module(declared)}
+        if not isinstance(declared, Runner):
+            conversions: tuple[Declared, ...] = (*self.plugins.exporters, *self.plugins.converters)
+            usable = [one for one in conversions if availability.missing(one.requirements) is None]
+            modules |= {_module(one) for one in usable if self.plugins.owner(one) == owner}
         sources = {
             value.source.target
             for value in self.plugins.formats.values()
             if isinstance(value, Framework) and self.plugins.owner(value) == owner
         }
-        return tuple(sorted(modules | sources | theirs)) if mine else ()
+        return tuple(sorted(modules | sources | theirs))
 
     def _declared(self) -> Sequence[Declared]:
         return [*self.plugins.exporters, *self.plugins.converters, *self.plugins.runners.values()]
@@ -95,6 +92,10 @@ class Machine:
         found = {name: version for name in names if (version := availability.installed_version(name))}
         own = {owner.distribution or owner.name: owner.version or "", "source": keys.source_digest(owner.module)}
         return {**keys.base_versions(), **own, **found}
+
+
+def _module(declared: Declared) -> str:
+    return declared.implementation.target.partition(":")[0]
 
 
 def survey_machine(subject: Subject, request: Request, plugins: Plugins, active: Session) -> Machine:

@@ -24,10 +24,10 @@ from navigator_core.turns import Played, Playoff
 MOST = 4
 """Candidates that are compared: more than that are seldom within reach, and each costs three loads."""
 
-WARM_UP = 1.5
+WARM_UP = 2.0
 """Times the time share of a batch size: how long a contestant may warm up in each round."""
 
-LIMIT = 85.0
+LIMIT = 120.0
 """Times the time share of a batch size: after that, a minute by default, no more rounds are begun."""
 
 

@@ -96,9 +96,13 @@ def inspect(inspection: Inspection, folder: Path, emit: Emit) -> Reference:
         *batches.pooled(given, signature, sorted({1, ODD, *sizes}) if batched else ()),
     ]
     references, dropped = _run_all(run, (*made, *pair))
-    kept = [batch for batch in (*made, *pair) if batch.name in references]
-    found = truth.find(inspection, model, signature, kept, list(references.values()))
-    stored = [_store(folder, i, b, references[b.name], found.outputs[i]) for i, b in enumerate(kept)]
+    kept = [batch for batch in made if batch.name in references]
+    found = truth.find(inspection, model, signature, kept, [references[batch.name] for batch in kept])
+    truths = dict(zip((batch.name for batch in kept), found.outputs, strict=True))
+    kept += [batch for batch in pair if batch.name in references]  # compared with each other, not with the truth
+    stored = [
+        _store(folder, i, b, references[b.name], truths.get(b.name, references[b.name])) for i, b in enumerate(kept)
+    ]
     pair_names = {batch.name for batch in pair} & set(references)
     coupled = len(pair_names) == 2 and not stochastic and _coupled(signature, pair, references, found.noise)
     lost = [f"the source itself cannot run {name}: {why}" for name, why in dropped.items()]

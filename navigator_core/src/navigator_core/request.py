@@ -24,7 +24,7 @@ from navigator_core.results import Objective, Tolerance
 from navigator_core.session import Session
 from navigator_core.workspace import Workspace
 
-DEFAULT_SECONDS = 0.7
+DEFAULT_SECONDS = 0.5
 PRECISIONS = {precision.name: precision.epsilon for precision in (FP64, FP32, TF32, FP16, BF16, INT8)}
 
 

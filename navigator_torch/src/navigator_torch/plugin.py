@@ -89,7 +89,7 @@ def declare_runners() -> list[Runner]:
         Runner(
             name="torch-compile",
             formats=("torch",),
-            implementation=Ref("navigator_torch.run:compiled"),
+            implementation=Ref("navigator_torch.compile:run"),
             options=Compile,
             requirements=(
                 TORCH,

@@ -1,4 +1,4 @@
-"""Running live models: as they are, and compiled."""
+"""Running live models as they are, and what every call in this process needs: inference mode, threads, arithmetic."""
 
 from __future__ import annotations
 
@@ -9,80 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from navigator_core import FP32, TF32, Context, Dim, LoadedModel, Signature
-from navigator_torch import quiet
+from navigator_core import FP32, TF32, Context, LoadedModel
 
 if TYPE_CHECKING:
-    from navigator_torch.options import Compile, Eager
+    from navigator_torch.options import Eager
 
 Call = Callable[[Mapping[str, Any]], dict[str, Any]]
-
-RECOMPILES = 64
-"""Above its limit `torch.compile` silently runs eager; its own, 8, is less than the batch sizes of one sweep."""
 
 
 def eager(model: torch.nn.Module, options: Eager, context: Context) -> LoadedModel:
     """The model as it is, in inference mode."""
     call = functools.partial(context.signature.call, model)
     return LoadedModel(calling(call, context, options.threads), synchronize(context))
-
-
-def compiled(model: torch.nn.Module, options: Compile, context: Context) -> LoadedModel:
-    """`torch.compile`. The first call compiles, and so does the first of a batch of one, and of what cannot be dynamic.
-
-    Unless ``dynamic`` says otherwise, the signature's dynamic axes are made known at the first call: torch alone would
-    compile for its very shape, and all over again at the next one.
-    """
-    import torch._dynamo as dynamo
-
-    with quiet.exporting():  # what the first call would import, with its deprecations
-        import torch._inductor.compile_fx
-
-    before = dynamo.config.recompile_limit if hasattr(dynamo.config, "recompile_limit") else None
-    if before is not None:
-        dynamo.config.recompile_limit = max(before, RECOMPILES)
-    module: Any = torch.compile(model, mode=options.mode, dynamic=options.dynamic, fullgraph=options.fullgraph)
-    call: Call = functools.partial(context.signature.call, module)
-    if options.dynamic is None:
-        call = _told_of_axes(call, context.signature)
-    if options.mode in ("reduce-overhead", "max-autotune") and context.device.startswith("cuda"):
-        call = _out_of_graph(call)
-
-    def close() -> None:
-        dynamo.reset()
-        if before is not None:
-            dynamo.config.recompile_limit = before
-
-    return LoadedModel(calling(call, context, options.threads), synchronize(context), close)
-
-
-def _told_of_axes(call: Call, signature: Signature) -> Call:
-    """At its first call the axes that vary are marked, on views: the caller's own tensors stay as they are."""
-    axes = {spec.name: [i for i, axis in enumerate(spec.shape) if isinstance(axis, Dim)] for spec in signature.inputs}
-    first = True
-
-    def telling(tensors: Mapping[str, Any]) -> dict[str, Any]:
-        nonlocal first
-        if not first:
-            return call(tensors)
-        views = {name: tensor.detach() for name, tensor in tensors.items()}
-        for name, view in views.items():
-            torch._dynamo.maybe_mark_dynamic(view, axes[name])
-        found = call(views)
-        first = False
-        return found
-
-    return telling
-
-
-def _out_of_graph(call: Call) -> Call:
-    """CUDA graphs write the next call's outputs over this one's, so they are copied; that is part of their price."""
-
-    def copying(tensors: Mapping[str, Any]) -> dict[str, Any]:
-        torch.compiler.cudagraph_mark_step_begin()
-        return {name: tensor.clone() for name, tensor in call(tensors).items()}
-
-    return copying
 
 
 def calling(call: Call, context: Context, threads: int = 0) -> Call:
