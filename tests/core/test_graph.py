@@ -13,7 +13,6 @@ from navigator_core.graph import (
     PASSES,
     build,
     paths,
-    reachable,
     runners_for,
     to_dict,
     to_mermaid,
@@ -135,11 +134,6 @@ def test_an_edge_that_does_not_fit_its_formats_is_unavailable(text, kind, reason
 def test_runners_for_a_format_come_by_name():
     assert [runner.name for runner in runners_for(USUAL, "torch")] == ["both", "eager"]
     assert runners_for(USUAL, "tensorrt") == []
-
-
-def test_reachable_is_what_available_conversions_lead_to():
-    assert reachable(GRAPH, "torch") == {"torch", "onnx", "torchscript"}
-    assert reachable(GRAPH, "unheard-of") == {"unheard-of"}
 
 
 # paths

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from navigator_core.gates import Metric
     from navigator_core.package import Package
     from navigator_core.report import Report
-    from navigator_core.results import Estimate, Measurement, Objective, OutputError, Tolerance, Verdict
+    from navigator_core.results import Duel, Estimate, Measurement, Objective, OutputError, Tolerance, Verdict
     from navigator_core.signature import Call, Dim, Signature, TensorSpec
 
 _WHERE = {
@@ -55,7 +55,7 @@ _WHERE = {
     "navigator_core.gates": ("Metric",),
     "navigator_core.package": ("Package",),
     "navigator_core.report": ("Report",),
-    "navigator_core.results": ("Estimate", "Measurement", "Objective", "OutputError", "Tolerance", "Verdict"),
+    "navigator_core.results": ("Duel", "Estimate", "Measurement", "Objective", "OutputError", "Tolerance", "Verdict"),
     "navigator_core.signature": ("Call", "Dim", "Signature", "TensorSpec"),
 }
 _MODULES = {name: module for module, names in _WHERE.items() for name in names}
@@ -66,6 +66,7 @@ __all__ = [
     "Call",
     "Candidate",
     "Dim",
+    "Duel",
     "Estimate",
     "LoadedCandidate",
     "Measurement",

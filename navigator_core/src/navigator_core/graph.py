@@ -102,17 +102,6 @@ def paths(graph: Graph, source: str, limit: int = 4, targets: Iterable[str] | No
                 waiting.append(((*path, conversion), entered | {conversion.target}))
 
 
-def reachable(graph: Graph, source: str) -> frozenset[str]:
-    """The formats that available conversions lead to, ``source`` itself included."""
-    found, waiting = {source}, [source]
-    while waiting:
-        for conversion in graph.leaving.get(waiting.pop(), ()):
-            if conversion.unavailable is None and conversion.target not in found:
-                found.add(conversion.target)
-                waiting.append(conversion.target)
-    return frozenset(found)
-
-
 def runners_for(plugins: Plugins, format: str) -> list[Runner]:
     """The runners that execute a format, in order of name."""
     return [runner for _, runner in sorted(plugins.runners.items()) if format in runner.formats]
