@@ -95,12 +95,20 @@ def written(plan):
     lines.append("branches")
     for b in plan.branches:
         reason = f"  UNAVAILABLE: {b.unavailable.reason} -> {b.unavailable.remedy}" if b.unavailable else ""
-        lines.append(f"  {b.name}  ({b.precision.name}, {b.choice.value}){reason}")
+        compared = "  for comparison" if b.comparison else ""
+        lines.append(f"  {b.name}  ({b.precision.name}, {b.choice.value}){reason}{compared}")
     return "\n".join(lines)
 
 
 def names(plan):
-    return [branch.name for branch in plan.branches if branch.unavailable is None]
+    return [branch.name for branch in plan.branches if branch.unavailable is None and not branch.comparison]
+
+
+def test_the_sources_own_branch_is_tried_for_comparison_where_it_was_not_asked_for():
+    plan = planned(runners=("ort",), limit=1)
+    assert all(name.endswith("@ ort") for name in names(plan))
+    assert [branch.name for branch in plan.branches if branch.comparison] == ["torch @ eager[fp32]"]
+    assert not any(branch.comparison for branch in planned(limit=1).branches)
 
 
 def test_a_plan_on_a_machine_without_a_gpu(golden):

@@ -261,6 +261,12 @@ def test_a_tie_in_throughput_counts_too():
     assert (found.best, found.ties) == ("b", ("a",))
 
 
+def test_what_is_measured_for_comparison_only_cannot_win():
+    found = chosen([attrs.evolve(FAST, comparison=True), SLOW])
+    assert found.best == "slow"
+    assert found.refused == {"fast": "not asked for: speed-ups are relative to it"}
+
+
 # a playoff
 
 
@@ -286,6 +292,12 @@ def test_a_tie_in_the_playoff_is_broken_by_memory():
     found = chosen(TRIO, duels=[duel("b", "a", 1.01, "tie"), duel("b", "c", 1.2)])
     assert (found.best, found.ties) == ("b", ("a",))
     assert found.why.startswith("a tie with a in a playoff of 3 rounds; b needs less memory")
+
+
+def test_where_a_playoff_could_not_tell_the_one_that_looks_faster_is_preferred():
+    found = chosen(TRIO, duels=[duel("a", "b", 1.2, "tie"), duel("a", "c", 1.3)])
+    assert (found.best, found.order, found.ties) == ("a", ("a", "b", "c"), ("b",))
+    assert found.why == "1.20 times [1.18, 1.22] as fast as b in a playoff of 3 rounds: likely faster, but not sure"
 
 
 def test_who_lost_a_playoff_stands_before_who_was_not_worth_one():

@@ -140,6 +140,7 @@ def _evaluate(branch: Branch, artifacts: Artifacts, task: Task, active: Session)
         precision=branch.precision.name,
         device=branch.device,
         status="unavailable",
+        comparison=branch.comparison,
     )
     if branch.unavailable is not None or branch.runner is None:
         assert branch.unavailable is not None

@@ -47,7 +47,8 @@ class Candidate:
     """One (conversion path, runner). Durations in seconds, sizes in bytes.
 
     ``path`` is the artifact, None if it exists only in memory. ``reason`` and ``remedy`` are one sentence each when
-    ``status`` is not "ok"; ``reason`` is also "over the limit: ..." for an ok one that may not win.
+    ``status`` is not "ok"; ``reason`` is also "over the limit: ..." for an ok one that may not win. ``comparison``: the
+    source's own, tried although it was not asked for, because speed-ups are relative to it; it may not win.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Candidate:
     size: int | None = None
     recipe: Recipe | None = None
     log: Path | None = None
+    comparison: bool = False
     home: Any = field(default=None, eq=False, repr=False)
 
     def at(self, batch_size: int) -> Measurement | None:

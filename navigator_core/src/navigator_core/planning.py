@@ -40,6 +40,7 @@ class Branch:
     """One candidate to be: an artifact (``step``; None: the source itself) and a runner.
 
     ``runner`` is None where the path already ends at an obstacle; ``unavailable`` then says which.
+    ``comparison``: not asked for, and tried because speed-ups are relative to it.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Branch:
     precision: Precision
     device: str
     unavailable: Unavailable | None = None
+    comparison: bool = False
 
 
 @frozen(kw_only=True)
@@ -118,9 +120,24 @@ def make(
                 )
                 ends[path].append((name, after))
                 branches += _branches(plugins, asked, last.target, name, name, after, device)
-    branches = [_probed(branch, survey) for branch in branches if _wanted(branch, asked, source)]
-    _require_paths(branches, asked, graph, source)
-    return Plan(steps=_needed(steps, branches), branches=tuple(branches))
+    wanted = [_probed(branch, survey) for branch in branches if _wanted(branch, asked, source)]
+    _require_paths(wanted, asked, graph, source)
+    wanted += _beside(branches, wanted, _baseline(plugins, source), survey)
+    return Plan(steps=_needed(steps, wanted), branches=tuple(wanted))
+
+
+def _baseline(plugins: Plugins, source: str) -> str | None:
+    declared = plugins.formats.get(source)
+    runner = plugins.runners.get(declared.reference or "") if declared else None
+    return baseline_name(source, runner) if runner else None
+
+
+def _beside(branches: list[Branch], wanted: list[Branch], baseline: str | None, survey: Survey) -> list[Branch]:
+    """The source's own branch where it was not asked for: without it there is nothing to compare with."""
+    if any(branch.name == baseline for branch in wanted):
+        return []
+    own = [_probed(branch, survey) for branch in branches if branch.name == baseline]
+    return [attrs.evolve(branch, comparison=True) for branch in own if branch.unavailable is None]
 
 
 def _step_name(parent: str, conversion: Conversion, choice: Choice) -> str:

@@ -19,6 +19,8 @@ REACH = 1.10
 TIMES = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 SIZES = {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30}
 
+ONLY_COMPARED = "not asked for: speed-ups are relative to it"
+
 MINIMIZED = ("latency", "p50", "p95", "p99", "memory", "size")
 MAXIMIZED = ("throughput",)
 
@@ -143,7 +145,7 @@ def rank(candidates: Iterable[Candidate], rules: Rules) -> Ranking:
         if candidate.status != "ok":
             continue
         found = _score(candidate, rules.objective, limits)
-        why = rules.why_not(candidate.precision)
+        why = ONLY_COMPARED if candidate.comparison else rules.why_not(candidate.precision)
         if isinstance(found, Ranked) and why is None:
             scored.append(found)
         else:
@@ -155,30 +157,32 @@ def select(candidates: Sequence[Candidate], rules: Rules, duels: Sequence[Duel] 
     """The best candidate: right, of a precision that may win, within the limits, and first by the objective.
 
     What ``duels`` say of the very candidates and batch sizes that the objective asks for counts more than
-    measurements taken apart from each other. A tie (by the playoff; without one, within 3 %) is broken by memory, then
-    size, then portability.
+    measurements taken apart from each other. A tie within 3 % is broken by memory, then size, then portability; where
+    a playoff could not tell two apart that may differ by more, the one that looks faster is preferred.
     """
     ranking = rank(candidates, rules)
     if not ranking.scored:
         return Selection(None, (), ranking.refused)
     scored = {one.candidate.name: one for one in ranking.scored}
     said = [d for d in duels if _fits(d, scored, rules.objective)]
+    undecided = [d for d in said if d.verdict == "tie" and d.ratio.value > 1 + MARGIN]
     if said:
         leader = scored[said[0].candidate]
-        tied = [leader, *(scored[d.rival] for d in said if d.verdict == "tie")]
+        tied = [leader, *(scored[d.rival] for d in said if d.verdict == "tie" and d not in undecided)]
     else:
         leader = ranking.scored[0]
         bound = leader.score * (1 + MARGIN if leader.score > 0 else 1 - MARGIN)
         tied = [one for one in ranking.scored if one.score <= bound]
     best = min((one.candidate for one in tied), key=_merit)
-    beaten = {d.rival: d.ratio.value for d in said if d.verdict == "better"}
+    beaten = {d.rival: d.ratio.value for d in said if d.verdict == "better" or d in undecided}
     places = {one.candidate.name: (place, 0.0) for place, one in enumerate(ranking.scored, start=2)}
     places |= {name: (1, slower) for name, slower in beaten.items()}
     places |= {one.candidate.name: (0, one.score) for one in tied}
     places[best.name] = (-1, 0.0)
     others = tuple(one.candidate.name for one in tied if one.candidate is not best)
-    why = _tied(best.name, others, said) if others else _won(best.name, said)
-    return Selection(best.name, tuple(sorted(scored, key=lambda name: places[name])), ranking.refused, others, why)
+    why = _tied(best.name, others, said) if others else _won(said)
+    ties = (*others, *(d.rival for d in undecided))
+    return Selection(best.name, tuple(sorted(scored, key=lambda name: places[name])), ranking.refused, ties, why)
 
 
 def leaders(scored: Sequence[Ranked], objective: Objective) -> list[Ranked]:
@@ -208,14 +212,15 @@ def _tied(best: str, others: Sequence[str], said: Sequence[Duel]) -> str:
     return f"a tie with {', '.join(others)}{how}; {best} needs less memory, or else is smaller or portable"
 
 
-def _won(best: str, said: Sequence[Duel]) -> str:
+def _won(said: Sequence[Duel]) -> str:
     if not said:
         return ""
     closest = min(said, key=lambda d: d.ratio.value)
     low, high = closest.ratio.low, closest.ratio.high
+    sure = "" if closest.verdict == "better" else ": likely faster, but not sure"
     return (
         f"{closest.ratio.value:.2f} times [{low:.2f}, {high:.2f}] as fast as {closest.rival} "
-        f"in a playoff of {closest.rounds} rounds"
+        f"in a playoff of {closest.rounds} rounds{sure}"
     )
 
 
