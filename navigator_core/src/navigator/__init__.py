@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         graph,
         load,
         optimize,
+        plan,
         plugins,
         profile,
         runners,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         PluginError,
         RequestError,
     )
+    from navigator_core.forecast import Plan
     from navigator_core.gates import Metric
     from navigator_core.package import Package
     from navigator_core.report import Report
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
     from navigator_core.signature import Call, Dim, Signature, TensorSpec
 
 _WHERE = {
-    "navigator_core.api": ("call", "formats", "graph", "load", "optimize", "plugins", "profile", "runners"),
+    "navigator_core.api": ("call", "formats", "graph", "load", "optimize", "plan", "plugins", "profile", "runners"),
     "navigator_core.candidates": ("Candidate", "LoadedCandidate"),
     "navigator_core.errors": (
         "NavigatorError",
@@ -52,6 +54,7 @@ _WHERE = {
         "PluginError",
         "RequestError",
     ),
+    "navigator_core.forecast": ("Plan",),
     "navigator_core.gates": ("Metric",),
     "navigator_core.package": ("Package",),
     "navigator_core.report": ("Report",),
@@ -78,6 +81,7 @@ __all__ = [
     "OutputError",
     "Package",
     "PackageError",
+    "Plan",
     "PluginError",
     "Report",
     "RequestError",
@@ -90,6 +94,7 @@ __all__ = [
     "graph",
     "load",
     "optimize",
+    "plan",
     "plugins",
     "profile",
     "runners",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from navigator_core.signature import Call
 
 if TYPE_CHECKING:
     from navigator_core.events import Event
+    from navigator_core.forecast import Plan
     from navigator_core.gates import Metric
     from navigator_core.package import Package
     from navigator_core.report import Report
@@ -140,6 +142,20 @@ def profile(
     from navigator_core import request
 
     return engine.optimize(model, samples, request.checked(**asked, check=False))
+
+
+def plan(model: Any, samples: Any = None, **asked: Any) -> Plan:
+    """What `optimize` would do with the same arguments, without running the model: nothing is converted or measured.
+
+    Steps that an earlier run in this workspace has finished are marked; what is unavailable says why. Plugins are
+    asked for devices and whatever their probes check, and the model is put into the workspace.
+    """
+    inspect.signature(optimize).bind(model, samples, **asked)  # TypeError for arguments that optimize does not take
+    if (package := _package(model, samples)) is not None:
+        return package.plan(**asked)
+    from navigator_core import forecast, request
+
+    return forecast.plan(model, samples, request.checked(**asked))
 
 
 def load(path: str | Path, *, trust: bool = False) -> Package:

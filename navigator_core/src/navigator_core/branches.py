@@ -8,41 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-from attrs import frozen
 
-from navigator_core import gates, keys, selection, serde, session
+from navigator_core import jobs, serde, session
+from navigator_core.artifact import Artifact
 from navigator_core.candidates import Candidate, Home, Recipe
-from navigator_core.conversion import Conversion, Converted
-from navigator_core.declarations import Format, Ref
-from navigator_core.entrant import Entrant
-from navigator_core.evaluation import Evaluated, Evaluation
-from navigator_core.events import CandidateFinished, Measured, StepStarted, StepStatus
-from navigator_core.execution import DEFAULT_TIMEOUT, Done, Failed, Job
-from navigator_core.loading import Source
-from navigator_core.machine import machine_key
+from navigator_core.conversion import Converted
+from navigator_core.declarations import Format
+from navigator_core.evaluation import Evaluated
+from navigator_core.events import CandidateFinished, Measured, Stage, StepStarted, StepStatus
+from navigator_core.execution import DEFAULT_TIMEOUT, Done, Failed
 from navigator_core.meaning import Task
-from navigator_core.planning import Branch, Plan, Step, runner_use
+from navigator_core.planning import Branch, Plan, Step
 from navigator_core.results import Measurement, Status
 from navigator_core.session import Session
-from navigator_core.signature import Names
-
-
-@frozen(kw_only=True)
-class Artifact:
-    """A finished step: the folder of its files, the file that names it, and what it calls the signature's tensors."""
-
-    step: str
-    format: Format
-    folder: Path
-    names: Names
-    size: int
-    precision: str
-
-    @property
-    def file(self) -> Path:
-        """What implementations are given."""
-        return self.folder / self.format.file
-
 
 Artifacts = Mapping[str, Artifact | Failed]
 """By the step's name; a step after a failed one failed with it."""
@@ -77,47 +55,28 @@ def _preloads(plan: Plan, task: Task) -> tuple[tuple[str, ...], ...]:
 def _convert(
     step: Step, before: Artifact | None, task: Task, active: Session, soon: Iterable[tuple[str, ...]]
 ) -> Artifact | Failed:
-    subject, machine = task.subject, task.machine
-    declared = step.conversion.declaration
-    target = machine.plugins.formats[step.conversion.target]
-    assert isinstance(target, Format)
-    job = Job(
-        function=Ref("navigator_core.conversion:convert"),
-        argument=Conversion(
-            source=subject.source if before is None else Source(format=before.format.name, path=before.file),
-            implementation=declared.implementation,
-            options_type=_type(declared.options),
-            options=None if declared.options is None else serde.to_data(step.choice.value),
-            target=target.name,
-            file=target.file,
-            kinds=subject.kinds,
-            reference=task.reference,
-            reference_folder=task.folder,
-            names=before.names if before else Names(),
-            device=step.device,
-            precision=step.precision,
-        ),
-        result=Converted,
-        preload=machine.preload(declared, subject.source if before is None else None),
-    )
-    versions = machine.versions(declared)
-    key = keys.key_of(job, active.workspace.path, versions if target.portable else {**versions, **machine_key(machine)})
+    job, key = jobs.conversion(step, before, task, active.workspace.path)
     if key is None or active.workspace.object(key) is None:
         for preload in soon:
             active.workers.prepare(preload)
-    stage = "export" if before is None and subject.source.framework else "convert"
-    here = subject.here and before is None
-    outcome, folder = active.perform(
-        step.name, "export" if stage == "export" else "convert", job, key, here=here, timeout=_share(active)
-    )
+    stage: Stage = "export" if before is None and task.subject.source.framework else "convert"
+    here = task.subject.here and before is None
+    outcome, folder = active.perform(step.name, stage, job, key, here=here, timeout=_share(active))
     if isinstance(outcome, Failed):
         return attrs.evolve(outcome, reason=f"{step.name}: {outcome.reason}")
+    return made(step, outcome.value, folder, task)
+
+
+def made(step: Step, converted: Converted, folder: Path, task: Task) -> Artifact:
+    """What a finished step left."""
+    target = task.machine.plugins.formats[step.conversion.target]
+    assert isinstance(target, Format)
     return Artifact(
         step=step.name,
         format=target,
         folder=folder,
-        names=outcome.value.names,
-        size=outcome.value.size,
+        names=converted.names,
+        size=converted.size,
         precision=step.precision.name,
     )
 
@@ -133,7 +92,7 @@ def _finished(candidate: Candidate, active: Session) -> Candidate:
 
 
 def _evaluate(branch: Branch, artifacts: Artifacts, task: Task, active: Session) -> Candidate:
-    subject, machine, request = task.subject, task.machine, task.request
+    subject = task.subject
     blank = Candidate(
         name=branch.name,
         runner=branch.runner.name if branch.runner else "",
@@ -150,36 +109,8 @@ def _evaluate(branch: Branch, artifacts: Artifacts, task: Task, active: Session)
         active.passed_over(branch.name, "verify", artifact)
         status: Status = "skipped" if artifact.skipped else "failed"
         return attrs.evolve(blank, status=status, reason=artifact.reason, remedy=_remedy(artifact), log=artifact.log)
-    declared_runner = machine.plugins.runners[branch.runner.name]  # the plugin's own value: who owns it is known
-    use = runner_use(branch.runner, request.options, subject.samples.kind, branch.choice)
-    is_reference = branch.step is None and branch.runner.name == subject.identified.runner.name
-    source = subject.source if artifact is None else Source(format=artifact.format.name, path=artifact.file)
-    entrant = Entrant(
-        source=source,
-        runner=use,
-        kinds=subject.kinds,
-        reference=task.reference,
-        reference_folder=task.folder,
-        names=artifact.names if artifact else Names(),
-        device=branch.device,
-        precision=branch.precision,
-    )
-    job = Job(
-        function=Ref("navigator_core.evaluation:evaluate"),
-        argument=Evaluation(
-            entrant=entrant,
-            is_reference=is_reference,
-            tolerance=request.tolerances(task.reference.noise),
-            verify=None if request.verify is None else gates.stored(active.run.folder),
-            profilers=machine.profilers(),
-            seconds=request.seconds,
-            calls=selection.calls_needed(request.objective),
-            sweep=request.batch_sizes is None,
-            check=request.check,
-        ),
-        result=Evaluated,
-        preload=machine.preload(declared_runner, subject.source if artifact is None else None),
-    )
+    job, key = jobs.evaluation(branch, artifact, task, active.workspace.path, active.run.folder)
+    entrant = job.argument.entrant
 
     def heard(message: dict[str, Any]) -> None:
         if message.get("stage") == "profile":
@@ -190,8 +121,6 @@ def _evaluate(branch: Branch, artifacts: Artifacts, task: Task, active: Session)
     def judge(found: Evaluated) -> tuple[StepStatus, str | None]:
         return ("ok", None) if found.reason is None else ("failed" if found.failed else "incorrect", found.reason)
 
-    versions = {**machine.versions(declared_runner), **machine_key(machine)}
-    key = keys.key_of(job, active.workspace.path, versions)
     here = subject.here and artifact is None
     timeout = _share(active)
     outcome, _ = active.perform(branch.name, "verify", job, key, here=here, heard=heard, judge=judge, timeout=timeout)
@@ -201,10 +130,10 @@ def _evaluate(branch: Branch, artifacts: Artifacts, task: Task, active: Session)
     declared = artifact.format if artifact else subject.identified.declared
     live = artifact is None and subject.source.framework is not None
     recipe = Recipe(
-        runner=use,
+        runner=entrant.runner,
         format=branch.format,
         precision=branch.precision,
-        names=artifact.names if artifact else Names(),
+        names=entrant.names,
         live=live,
         portable=getattr(declared, "portable", True),
         executes_code=getattr(declared, "executes_code", False),
@@ -212,8 +141,8 @@ def _evaluate(branch: Branch, artifacts: Artifacts, task: Task, active: Session)
     whole = attrs.evolve(
         blank,
         recipe=recipe,
-        path=None if live else source.path,
-        size=None if live else _size(source.path, artifact),
+        path=None if live else entrant.source.path,
+        size=None if live else _size(entrant.source.path, artifact),
         home=_home(task, live),
     )
     return _judged(whole, outcome, here)
@@ -276,7 +205,3 @@ def _size(path: Path, artifact: Artifact | None) -> int:
         return artifact.size
     files: Iterable[Path] = path.parent.rglob("*")
     return sum(file.stat().st_size for file in files if file.is_file() and file.name != session.RESULT)
-
-
-def _type(cls: type | None) -> Ref | None:
-    return None if cls is None else Ref(f"{cls.__module__}:{cls.__qualname__}")

@@ -42,6 +42,27 @@ def understand(subject: Subject, machine: Machine, request: Request, active: Ses
     obstacle = availability.missing(runner.requirements) or planning.probed(runner.requirements, machine.survey)
     if obstacle is not None:
         raise RequestError(f"{runner.name}, which says what a {subject.identified.format} model means, {obstacle}")
+    job, key = _job(subject, machine, request, active)
+    if key is None or active.workspace.object(key) is None:
+        _get_ready(subject, machine, active)
+    outcome, folder = active.perform("the source", "prepare", job, key, here=subject.here)
+    value: Reference = required(outcome)
+    request.tolerances(value.noise)
+    return Task(subject=subject, machine=machine, request=request, reference=value, folder=folder)
+
+
+def recall(subject: Subject, machine: Machine, request: Request, active: Session) -> Task | None:
+    """The same where an earlier run has understood the source, without running anything; else None."""
+    job, key = _job(subject, machine, request, active)
+    found = active.recall(job, key)
+    if found is None:
+        return None
+    value, folder = found
+    return Task(subject=subject, machine=machine, request=request, reference=value, folder=folder)
+
+
+def _job(subject: Subject, machine: Machine, request: Request, active: Session) -> tuple[Job[Reference], str | None]:
+    runner = subject.identified.runner
     declared = subject.identified.declared
     job = Job(
         function=Ref("navigator_core.reference:inspect"),
@@ -62,13 +83,7 @@ def understand(subject: Subject, machine: Machine, request: Request, active: Ses
         result=Reference,
         preload=machine.preload(runner, subject.source),
     )
-    key = keys.key_of(job, active.workspace.path, {**machine.versions(runner), **machine_key(machine)})
-    if key is None or active.workspace.object(key) is None:
-        _get_ready(subject, machine, active)
-    outcome, folder = active.perform("the source", "prepare", job, key, here=subject.here)
-    value: Reference = required(outcome)
-    request.tolerances(value.noise)
-    return Task(subject=subject, machine=machine, request=request, reference=value, folder=folder)
+    return job, keys.key_of(job, active.workspace.path, {**machine.versions(runner), **machine_key(machine)})
 
 
 def _get_ready(subject: Subject, machine: Machine, active: Session) -> None:

@@ -11,7 +11,8 @@ import attrs
 import navigator_core
 from navigator_core import availability, duels, planning, rules, selection
 from navigator_core import report as reports
-from navigator_core.branches import Artifact, Artifacts
+from navigator_core.artifact import Artifact
+from navigator_core.branches import Artifacts
 from navigator_core.candidates import Candidate
 from navigator_core.declarations import Requirement
 from navigator_core.machine import Machine

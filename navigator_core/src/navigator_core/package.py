@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 from attrs import define, evolve, field
 
-from navigator_core import arrays, availability, plugins, report, signing, structure
+from navigator_core import arrays, availability, forecast, plugins, report, signing, structure
 from navigator_core import optimize as engine
 from navigator_core.archive import Archive
 from navigator_core.candidates import Candidate, Home, LoadedCandidate
 from navigator_core.declarations import Format, Framework
 from navigator_core.errors import BranchError, NothingCorrectError, PackageError, RequestError
+from navigator_core.forecast import Plan
 from navigator_core.packing import REPORT, SIGNATURE
 from navigator_core.report import Report
 from navigator_core.request import Request, checked
@@ -95,6 +96,12 @@ class Package:
     def profile(self, **asked: Any) -> Report:
         """Measure the stored portable format on this machine; keyword arguments as of `navigator.profile`."""
         return self._again(checked(**asked, check=False))
+
+    def plan(self, **asked: Any) -> Plan:
+        """What `optimize` would do; keyword arguments as of `navigator.plan`."""
+        source = self._portable_source()
+        assert source.path is not None
+        return forecast.plan(source.path, self._arrays("samples"), checked(**asked))
 
     def _again(self, request: Request) -> Report:
         source = self._portable_source()

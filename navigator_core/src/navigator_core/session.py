@@ -119,6 +119,11 @@ class Session:
         self._finished(name, stage, outcome, judge)
         return outcome, made
 
+    def recall(self, job: Job[T], key: str | None) -> tuple[T, Path] | None:
+        """What a step made when it was performed before, with its folder; None where it was not."""
+        found = None if key is None else self.workspace.object(key)
+        return None if found is None else (_stored(found, job).value, found)
+
     def passed_over(self, name: str, stage: Stage, because: Failed) -> None:
         """Tell of a step that is not tried because one before it failed."""
         self._finished(name, stage, attrs.evolve(because, duration=0.0), lambda _: ("failed", None))

@@ -118,13 +118,18 @@ then = _together(
 )
 
 
+tried = _together(
+    _several("--target", "FORMAT", "A format to reach. Default: all."),
+    _several("--runner", "NAME", "A runner to consider. Default: all that fit the device."),
+    _several("--precision", "NAME", "A precision that may win. Default: the source's own."),
+    click.option("--rtol", type=float, help="Allowed error relative to the reference. Default: from rounding noise."),
+    click.option("--atol", type=float, help="Allowed absolute error."),
+)
+
+
 @commands.command()
 @what
-@_several("--target", "FORMAT", "A format to reach. Default: all.")
-@_several("--runner", "NAME", "A runner to consider. Default: all that fit the device.")
-@_several("--precision", "NAME", "A precision that may win. Default: the source's own.")
-@click.option("--rtol", type=float, help="Allowed error relative to the reference. Default: from rounding noise.")
-@click.option("--atol", type=float, help="Allowed absolute error.")
+@tried
 @how
 @then
 def optimize(
@@ -132,8 +137,6 @@ def optimize(
     samples: str | None,
     shapes: Sequence[str],
     ranges: Sequence[str],
-    rtol: float | None,
-    atol: float | None,
     save: str | None,
     html: str | None,
     json_wanted: bool,
@@ -145,15 +148,37 @@ def optimize(
     (model, samples).
     """
     from navigator_core import api
-    from navigator_core.results import Tolerance
 
-    if rtol is not None or atol is not None:
-        asked["tolerance"] = Tolerance(rtol=rtol or 0.0, atol=atol or 0.0)
     _check_targets(save, html)
     with _nothing_on_stdout():
         source, given = arguments.model_and_samples(model, samples, shapes, ranges)
         report = api.optimize(source, given, **_keywords(**asked))
     _hand_over(report, save, html, json_wanted)
+
+
+@commands.command()
+@what
+@tried
+@how
+@as_json
+def plan(
+    model: str,
+    samples: str | None,
+    shapes: Sequence[str],
+    ranges: Sequence[str],
+    json_wanted: bool,
+    **asked: Any,
+) -> None:
+    """Say what optimize would do, and run nothing.
+
+    Which steps there are, which of them the workspace holds already, and what is unavailable and why.
+    """
+    from navigator_core import api
+
+    with _nothing_on_stdout():
+        source, given = arguments.model_and_samples(model, samples, shapes, ranges)
+        made = api.plan(source, given, **_keywords(**asked))
+    click.echo(_dumps(made.to_dict()) if json_wanted else str(made))
 
 
 @commands.command()
@@ -186,11 +211,15 @@ def _keywords(
     limits: Sequence[str],
     options: Sequence[str],
     budget: str | None,
+    rtol: float | None = None,
+    atol: float | None = None,
     **rest: Any,
 ) -> dict[str, Any]:
     """The keyword arguments of the function; what was not given is None."""
-    from navigator_core.results import Objective
+    from navigator_core.results import Objective, Tolerance
 
+    if rtol is not None or atol is not None:
+        rest["tolerance"] = Tolerance(rtol=rtol or 0.0, atol=atol or 0.0)
     return {
         **{name: None if value == () else value for name, value in rest.items()},
         "objective": Objective(minimize=minimize, maximize=maximize, limits=tuple(limits)),

@@ -1,0 +1,88 @@
+"""A plan's steps and branches as jobs: what workers are told, and the key that names the outcome in the workspace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from navigator_core import gates, keys, selection, serde
+from navigator_core.artifact import Artifact
+from navigator_core.conversion import Conversion, Converted
+from navigator_core.declarations import Format, Ref
+from navigator_core.entrant import Entrant
+from navigator_core.evaluation import Evaluated, Evaluation
+from navigator_core.execution import Job
+from navigator_core.loading import Source
+from navigator_core.machine import machine_key
+from navigator_core.meaning import Task
+from navigator_core.planning import Branch, Step, runner_use
+from navigator_core.signature import Names
+
+
+def conversion(step: Step, before: Artifact | None, task: Task, workspace: Path) -> tuple[Job[Converted], str | None]:
+    """An export or conversion; ``before`` is the artifact that it starts from, None for the source."""
+    subject, machine = task.subject, task.machine
+    declared = step.conversion.declaration
+    target = machine.plugins.formats[step.conversion.target]
+    assert isinstance(target, Format)
+    job = Job(
+        function=Ref("navigator_core.conversion:convert"),
+        argument=Conversion(
+            source=subject.source if before is None else Source(format=before.format.name, path=before.file),
+            implementation=declared.implementation,
+            options_type=_type(declared.options),
+            options=None if declared.options is None else serde.to_data(step.choice.value),
+            target=target.name,
+            file=target.file,
+            kinds=subject.kinds,
+            reference=task.reference,
+            reference_folder=task.folder,
+            names=before.names if before else Names(),
+            device=step.device,
+            precision=step.precision,
+        ),
+        result=Converted,
+        preload=machine.preload(declared, subject.source if before is None else None),
+    )
+    versions = machine.versions(declared)
+    everything = versions if target.portable else {**versions, **machine_key(machine)}
+    return job, keys.key_of(job, workspace, everything)
+
+
+def evaluation(
+    branch: Branch, artifact: Artifact | None, task: Task, workspace: Path, run: Path
+) -> tuple[Job[Evaluated], str | None]:
+    """A candidate's verdict and measurements; ``run`` is the folder where the user's gate lies."""
+    subject, machine, request = task.subject, task.machine, task.request
+    assert branch.runner is not None
+    declared = machine.plugins.runners[branch.runner.name]  # the plugin's own value: who owns it is known
+    entrant = Entrant(
+        source=subject.source if artifact is None else Source(format=artifact.format.name, path=artifact.file),
+        runner=runner_use(branch.runner, request.options, subject.samples.kind, branch.choice),
+        kinds=subject.kinds,
+        reference=task.reference,
+        reference_folder=task.folder,
+        names=artifact.names if artifact else Names(),
+        device=branch.device,
+        precision=branch.precision,
+    )
+    job = Job(
+        function=Ref("navigator_core.evaluation:evaluate"),
+        argument=Evaluation(
+            entrant=entrant,
+            is_reference=branch.step is None and branch.runner.name == subject.identified.runner.name,
+            tolerance=request.tolerances(task.reference.noise),
+            verify=None if request.verify is None else gates.stored(run),
+            profilers=machine.profilers(),
+            seconds=request.seconds,
+            calls=selection.calls_needed(request.objective),
+            sweep=request.batch_sizes is None,
+            check=request.check,
+        ),
+        result=Evaluated,
+        preload=machine.preload(declared, subject.source if artifact is None else None),
+    )
+    return job, keys.key_of(job, workspace, {**machine.versions(declared), **machine_key(machine)})
+
+
+def _type(cls: type | None) -> Ref | None:
+    return None if cls is None else Ref(f"{cls.__module__}:{cls.__qualname__}")
