@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -331,7 +332,6 @@ def test_step_folders_are_numbered_and_have_names_that_any_file_system_takes(wor
 
 def test_a_run_whose_folder_is_gone_says_so(workspace):
     run = workspace.new_run()
-    run.journal.unlink()
-    run.folder.rmdir()
+    shutil.rmtree(run.folder)
     with pytest.raises(WorkspaceError, match="No such file"):
         run.record({})

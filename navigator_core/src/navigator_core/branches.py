@@ -56,7 +56,7 @@ def _convert(
     step: Step, before: Artifact | None, task: Task, active: Session, soon: Iterable[tuple[str, ...]]
 ) -> Artifact | Failed:
     job, key = jobs.conversion(step, before, task, active.workspace.path)
-    if key is None or active.workspace.object(key) is None:
+    if key is None or active.find(key) is None:
         for preload in soon:
             active.workers.prepare(preload)
     stage: Stage = "export" if before is None and task.subject.source.framework else "convert"

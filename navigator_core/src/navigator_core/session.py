@@ -84,7 +84,7 @@ class Session:
         ``key`` names it in the workspace; None: it is not to be found again. ``judge`` says how a value is reported.
         """
         self.tell(StepStarted, step=name, stage=stage)
-        if key is not None and (found := self.workspace.object(key)) is not None:
+        if key is not None and (found := self.find(key)) is not None:
             outcome: Outcome[T] = attrs.evolve(_stored(found, job), cached=True)
             self._finished(name, stage, outcome, judge)
             return outcome, found
@@ -110,7 +110,7 @@ class Session:
                 made.mkdir()
                 build(made)
             else:
-                made = self.workspace.store(key, build)
+                made = self.store(key, build)
             outcome = _stored(made, job)
         except _StepFailedError as failed:
             outcome, made = failed.outcome, folder
@@ -119,9 +119,19 @@ class Session:
         self._finished(name, stage, outcome, judge)
         return outcome, made
 
+    def find(self, key: str) -> Path | None:
+        """The folder of an object that is there; it stays, as this run uses it."""
+        self.run.uses(key)
+        return self.workspace.object(key)
+
+    def store(self, key: str, build: Callable[[Path], None]) -> Path:
+        """The folder of an object, built unless it is there; it stays, as this run uses it."""
+        self.run.uses(key)
+        return self.workspace.store(key, build)
+
     def recall(self, job: Job[T], key: str | None) -> tuple[T, Path] | None:
         """What a step made when it was performed before, with its folder; None where it was not."""
-        found = None if key is None else self.workspace.object(key)
+        found = None if key is None else self.find(key)
         return None if found is None else (_stored(found, job).value, found)
 
     def passed_over(self, name: str, stage: Stage, because: Failed) -> None:
@@ -160,6 +170,7 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, tb: types.TracebackType | None
     ) -> None:
         self.workers.close()
+        self.run.close()
         for leave in self.at_end:
             leave()
 

@@ -167,9 +167,7 @@ def _ship_live(
             shipping.ship(found.model, samples.parameters, module, folder)
         else:
             key = session_key("source", found.format, fingerprint, repr(samples.parameters))
-            folder = session.workspace.store(
-                key, lambda output: shipping.ship(found.model, samples.parameters, module, output)
-            )
+            folder = session.store(key, lambda output: shipping.ship(found.model, samples.parameters, module, output))
     except shipping.NotShippableError as error:
         folder = session.run.folder / "source"
         folder.mkdir(exist_ok=True)
@@ -201,7 +199,7 @@ def _ship_file(found: Identified, declared: Format, request: Request, kinds: Kin
     samples = reading.gather(calls, parameters, False, request.input_names, found.made_up.ranges)
     reading.check_fit(samples, answer.signature)
     key = "file-" + _file_digest([path, *(path.parent / name for name in answer.companions)])
-    folder = session.workspace.store(key, lambda output: _copy(path, declared.file, answer.companions, output))
+    folder = session.store(key, lambda output: _copy(path, declared.file, answer.companions, output))
     allowed = reading.dynamic_axes(answer.signature)
     return Subject(
         identified=found,
@@ -253,7 +251,7 @@ def _store_samples(samples: Samples, active: session.Session) -> tuple[Path, ...
         for number, sample in enumerate(samples.arrays):
             arrays.save(output / f"{number:03}.npz", sample)
 
-    folder = active.workspace.store(f"samples-{digest.hexdigest()}", build)
+    folder = active.store(f"samples-{digest.hexdigest()}", build)
     return tuple(folder / f"{number:03}.npz" for number in range(len(samples.arrays)))
 
 

@@ -1,7 +1,8 @@
 """The workspace: finished artifacts by the key of what made them, and one folder for each run.
 
 ``objects/ab/<key>/content`` is what a step built, with a ``.complete`` manifest beside it that is written last.
-``temporary``, ``damaged`` and ``locks`` are the store's own; ``runs/<name>`` holds a journal and a folder per step.
+``temporary``, ``damaged`` and ``locks`` are the store's own; ``runs/<name>`` holds a journal, a folder per step and the
+keys of the objects that it uses. See `housekeeping` for what clears and checks all this.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from attrs import field, frozen
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from navigator_core import serde
 from navigator_core.errors import WorkspaceError
@@ -31,6 +32,8 @@ from navigator_core.errors import WorkspaceError
 DEFAULT = "navigator_workspace"
 MARKER = "navigator-workspace.json"
 SCHEMA = 1
+USES = "uses.txt"
+LOCK = "running.lock"
 
 _COMPLETE = ".complete"
 _FOLDERS = ("objects", "runs", "temporary", "damaged", "locks")
@@ -59,6 +62,8 @@ class Run:
     """One run's folder. Safe to use from several threads."""
 
     folder: Path
+    _lock: FileLock | None = field(default=None, repr=False)
+    _used: set[str] = field(factory=set, init=False, repr=False)
     _numbers: Iterator[int] = field(factory=lambda: itertools.count(1), init=False, repr=False)
     _writing: threading.Lock = field(factory=threading.Lock, init=False, repr=False)
 
@@ -85,6 +90,36 @@ class Run:
             finally:
                 os.close(descriptor)
 
+    def uses(self, key: str) -> None:
+        """Note that the run needs an object, before it is looked for: it is then not cleared away."""
+        with self._writing, _explained(self.folder):
+            if key not in self._used:
+                self._used.add(key)
+                with (self.folder / USES).open("a") as file:
+                    file.write(f"{key}\n")
+
+    def used(self) -> frozenset[str]:
+        """The keys of the objects that the run needs."""
+        try:
+            return frozenset((self.folder / USES).read_text().split())
+        except FileNotFoundError:
+            return frozenset()
+
+    def active(self) -> bool:
+        """Whether a process is at work in it, this one included."""
+        lock = FileLock(self.folder / LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return True
+        lock.release()
+        return False
+
+    def close(self) -> None:
+        """The run is over."""
+        if self._lock is not None:
+            self._lock.release()
+
     def step_folder(self, name: str) -> Path:
         """A new folder, ``steps/007-torch-onnx-dynamo``; the same name again gets another number."""
         slug = re.sub(r"[^A-Za-z0-9_.]+", "-", name).strip("-.")[:60] or "step"
@@ -99,6 +134,14 @@ class Workspace:
     """A folder that Navigator made; several processes may share it. Make one with `Workspace.open`."""
 
     path: Path
+
+    @classmethod
+    def existing(cls, path: Path | str | None = None) -> Workspace:
+        """The workspace in this folder. Raises WorkspaceError where there is none."""
+        folder = Path(DEFAULT if path is None else path).expanduser().absolute()
+        if not (folder / MARKER).is_file():
+            raise WorkspaceError(f"there is no workspace in {folder}; name another with --workspace")
+        return cls.open(folder)
 
     @classmethod
     def open(cls, path: Path | str | None = None) -> Workspace:
@@ -148,12 +191,45 @@ class Workspace:
 
     def new_run(self) -> Run:
         """A new folder for one run."""
-        with _explained(self.path):
+        with _explained(self.path), self.housekeeping():
             name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
             folder = self.path / "runs" / name
             folder.mkdir()
             (folder / "journal.jsonl").touch()
-        return Run(folder)
+            lock = FileLock(folder / LOCK)
+            lock.acquire()
+        return Run(folder, lock)
+
+    def runs(self) -> list[Run]:
+        """All runs, the oldest first."""
+        return [Run(folder) for folder in sorted((self.path / "runs").iterdir()) if folder.is_dir()]
+
+    def object_keys(self) -> list[str]:
+        """The keys of all objects, damaged ones included."""
+        return sorted(place.name for place in (self.path / "objects").glob("*/*"))
+
+    def housekeeping(self) -> FileLock:
+        """What holds it keeps runs from beginning."""
+        return FileLock(self.path / "locks" / "housekeeping.lock")
+
+    def intact(self, key: str) -> bool:
+        """Whether an object's files are what was stored, byte for byte."""
+        folder = self.object(key)
+        if folder is None:
+            return False
+        try:
+            manifest = serde.loads((folder.parent / _COMPLETE).read_bytes(), _Manifest)
+            found = {name: _sha256(folder / name) for name in manifest.files}
+        except (OSError, ValueError):
+            return False
+        return found == {name: file.sha256 for name, file in manifest.files.items()}
+
+    def set_aside(self, key: str) -> None:
+        """Move an object to where damaged ones lie: it will be built again when it is needed."""
+        with FileLock(self.path / "locks" / f"{key}.lock"), _explained(self.path):
+            place = self._place(key)
+            if place.exists():
+                place.rename(self.path / "damaged" / f"{key}.{secrets.token_hex(4)}")
 
     def _place(self, key: str) -> Path:
         if not re.fullmatch(r"[A-Za-z0-9_-]{3,200}", key):
@@ -220,11 +296,14 @@ def _seal(folder: Path, key: str) -> None:
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             raise WorkspaceError(f"{path.name} of object {key} is a link or a device, not a file")
         if path.is_file():
-            with path.open("rb") as file:
-                checksum = hashlib.file_digest(file, "sha256").hexdigest()
-            files[path.relative_to(content).as_posix()] = _StoredFile(path.stat().st_size, checksum)
+            files[path.relative_to(content).as_posix()] = _StoredFile(path.stat().st_size, _sha256(path))
         _sync(path)
     _write(folder / _COMPLETE, serde.dumps(_Manifest(key, files)).encode())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _write(path: Path, content: bytes) -> None:

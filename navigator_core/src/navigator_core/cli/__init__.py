@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from navigator_core import __version__
-from navigator_core.cli import arguments
+from navigator_core.cli import arguments, workspace
 from navigator_core.errors import IN_A_WORKER, NavigatorError, NothingCorrectError, RequestError, unknown
 
 if TYPE_CHECKING:
@@ -332,3 +332,6 @@ def doctor(workspace: str | None, json_wanted: bool) -> None:
     checks = doctor.examine(None if workspace is None else Path(workspace))
     click.echo(_dumps(doctor.to_dict(checks)) if json_wanted else doctor.to_text(checks))
     click.get_current_context().exit(1 if doctor.blocked(checks) else 0)
+
+
+commands.add_command(workspace.commands)
