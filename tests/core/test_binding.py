@@ -214,6 +214,25 @@ def one(value, kind="either"):
     return Signature(inputs, (), Structure((Parameter("x", kind, "positional", node),)))
 
 
+@pytest.mark.parametrize(
+    ("like", "value"),
+    [
+        ({"a": A}, {"a": A, "b": B}),
+        ({"a": A}, {}),
+        ({0: A}, [A]),
+        ([A], [A, B]),
+        ((A, B), [A]),
+        ((A, B), Pair(A, B)),
+        (Pair(A, B), (A, B)),
+        (Box(A), {"inside": A}),
+    ],
+    ids=str,
+)
+def test_a_container_with_more_or_less_inside_or_of_another_kind_is_refused(like, value):
+    with pytest.raises(RequestError, match="argument 'x': expected"):
+        one(like).unbind((value,), {})
+
+
 def test_a_dict_that_makes_up_what_it_lacks_is_still_taken_apart_by_what_it_has():
     lacking = collections.defaultdict(lambda: B, {"a": A})
     with pytest.raises(RequestError, match=r"expected \{'a': tensor, 'b': tensor\} at 'the top'"):
