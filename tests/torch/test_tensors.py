@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from navigator_core.tensors import convert
 from navigator_torch import tensors
 
 
@@ -30,7 +31,15 @@ def test_types_that_numpy_lacks_are_widened_exactly(dtype):
 def test_gradients_conjugates_and_sparse_layouts_are_resolved():
     assert tensors.to_numpy(torch.ones(2, requires_grad=True) * 2).tolist() == [2, 2]
     assert tensors.to_numpy(torch.tensor([1 + 2j]).conj())[0] == 1 - 2j
+    assert tensors.to_numpy(torch.tensor([1 + 2j]).conj().imag)[0] == -2
     assert tensors.to_numpy(torch.eye(2).to_sparse()).tolist() == [[1, 0], [0, 1]]
+    assert tensors.to_numpy(torch.eye(2).to_mkldnn()).tolist() == [[1, 0], [0, 1]]
+
+
+@pytest.mark.filterwarnings("ignore:.*quantize_per_tensor.*deprecated")
+def test_quantized_tensors_come_as_what_they_stand_for():
+    tensor = torch.quantize_per_tensor(torch.tensor([0.5, -1.0]), 0.5, 0, torch.qint8)
+    assert tensors.to_numpy(tensor).tolist() == [0.5, -1.0]
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int8", "int64", "uint8", "bool", "complex64"])
@@ -95,3 +104,19 @@ def test_cuda_is_cuda_0():
     tensor = torch.zeros(1, device="cuda:0")
     assert tensors.to_device(tensor, "cuda") is tensor
     assert tensors.to_device(tensor, "cuda:0") is tensor
+
+
+@pytest.mark.parametrize(
+    ("array", "declared", "made"),
+    [
+        (np.ones(2, np.float32), "bfloat16", torch.bfloat16),
+        (np.ones(2, np.float32), "float16", torch.float32),
+        (np.ones(2, np.float64), "float32", torch.float64),
+        (np.ones(2, np.int64), "bfloat16", torch.int64),
+        (np.ones(2, np.float32), None, torch.float32),
+    ],
+)
+def test_only_what_numpy_widened_is_made_the_declared_type(array, declared, made):
+    found = convert({"x": array}, "torch", "cpu", {"x": declared} if declared else {})
+    assert found["x"].dtype == made
+    assert found["x"].tolist() == [1, 1]

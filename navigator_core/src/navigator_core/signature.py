@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 import attrs
 from attrs import Factory, frozen
 
 from navigator_core import structure as trees
+from navigator_core.binding import Binding
 from navigator_core.errors import RequestError
 from navigator_core.structure import Node
 
@@ -89,20 +91,7 @@ class Signature:
 
     def bind(self, inputs: Mapping[str, Any]) -> Call:
         """The source model's own call for these tensors."""
-        if self.structure is None:
-            return Call((), dict(inputs))
-        args: list[Any] = []
-        kwargs: dict[str, Any] = {}
-        for parameter in self.structure.parameters:
-            if parameter.node is None:
-                continue
-            value = trees.rebuild(parameter.node, inputs)
-            if parameter.kind == "variadic":
-                args.extend(value)
-            elif parameter.given == "positional":
-                args.append(value)
-            else:
-                kwargs[parameter.name] = value
+        args, kwargs = self._binding.arguments(inputs)
         return Call(tuple(args), kwargs)
 
     def unbind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,41 +99,7 @@ class Signature:
 
         Raises RequestError naming the argument that is missing, surplus or built in another way.
         """
-        leaves: dict[str, Any] = {}
-        for parameter, value in self._arguments(args, kwargs):
-            if parameter.node is None:
-                raise RequestError(
-                    f"argument {parameter.name!r} was left out in the samples, so it is fixed at its default; "
-                    "to use it, optimize again with samples that pass it"
-                )
-            leaves.update(_unbind(parameter, value))
-        missing = [spec.name for spec in self.inputs if spec.name not in leaves]
-        if missing:
-            raise RequestError(f"missing input{'s' if len(missing) > 1 else ''} {', '.join(map(repr, missing))}")
-        return leaves
-
-    def _arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[tuple[Parameter, Any]]:
-        parameters = self.parameters
-        positional = [p for p in parameters if p.kind in ("positional", "either")]
-        rest = next((p for p in parameters if p.kind == "variadic"), None)
-        found = list(zip(positional, args, strict=False))
-        if rest is not None and len(args) > len(positional):
-            found.append((rest, tuple(args[len(positional) :])))
-        elif len(args) > len(positional):
-            raise RequestError(
-                f"{len(args)} positional arguments where the model takes {len(positional)}: "
-                f"{', '.join(p.name for p in positional)}"
-            )
-        by_name = {p.name: p for p in parameters if p.kind in ("either", "keyword")}
-        for name, value in kwargs.items():
-            if name not in by_name:
-                raise RequestError(
-                    f"unknown argument {name!r}; the model takes {', '.join(p.name for p in parameters)}"
-                )
-            if any(parameter is by_name[name] for parameter, _ in found):
-                raise RequestError(f"argument {name!r} is given twice: by position and by name")
-            found.append((by_name[name], value))
-        return found
+        return self._binding.unbind(args, kwargs)
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -155,20 +110,25 @@ class Signature:
 
     def flatten(self, outputs: Any) -> dict[str, Any]:
         """The source model's outputs by name: "logits", "hidden.1", a lone one "output"."""
-        if self.structure is not None and self.structure.output is not None:
-            return trees.flatten(self.structure.output, outputs)
-        return describe_outputs(outputs)[1]
+        take = self._binding.flatten
+        if take is None:
+            return describe_outputs(outputs)[1]
+        leaves: dict[str, Any] = {}
+        take(outputs, leaves)
+        return leaves
 
     def rebuild(self, outputs: Mapping[str, Any]) -> Any:
         """The inverse of `flatten`: outputs in the source model's own containers; a dict for a file."""
-        if self.structure is None or self.structure.output is None:
-            return {spec.name: outputs[spec.name] for spec in self.outputs} if self.outputs else dict(outputs)
-        return trees.rebuild(self.structure.output, outputs)
+        return self._binding.rebuild(outputs)
 
     def call(self, model: Callable[..., Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Bind, call, flatten: the body of every eager runner."""
-        call = self.bind(inputs)
-        return self.flatten(model(*call.args, **call.kwargs))
+        args, kwargs = self._binding.arguments(inputs)
+        return self.flatten(model(*args, **kwargs))
+
+    @cached_property
+    def _binding(self) -> Binding:
+        return Binding(self)
 
     def dims(self) -> dict[str, Dim]:
         """The dynamic axes of the inputs by name."""
@@ -208,12 +168,3 @@ def describe_outputs(outputs: Any) -> tuple[Node, dict[str, Any]]:
     if not found:
         raise RequestError(f"the model returned {trees.brief(outputs)}, which holds no tensor")
     return node, found
-
-
-def _unbind(parameter: Parameter, value: Any) -> dict[str, Any]:
-    if parameter.node is None:
-        return {}
-    try:
-        return trees.flatten(parameter.node, value)
-    except RequestError as error:
-        raise RequestError(f"argument {parameter.name!r}: {error}") from None

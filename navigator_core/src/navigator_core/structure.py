@@ -7,6 +7,7 @@ from collections import UserDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from importlib import import_module
+from operator import itemgetter
 from typing import Any, Literal
 
 import attrs
@@ -51,6 +52,10 @@ class Container:
 
 
 Node = Leaf | Constant | Container
+Take = Callable[[Any, dict[str, Any]], None]
+"""Puts the tensors of a value, which it takes apart, into a dict by leaf name."""
+Build = Callable[[Mapping[str, Any]], Any]
+"""Puts a value together from its tensors by leaf name."""
 
 
 class AttributeDict(dict[Any, Any]):
@@ -149,27 +154,67 @@ def flatten(node: Node, value: Any) -> dict[str, Any]:
     Raises RequestError where the value is built in another way, naming the place.
     """
     leaves: dict[str, Any] = {}
-    _flatten(node, value, "", leaves)
+    flattening(node)(value, leaves)
     return leaves
 
 
-def _flatten(node: Node, value: Any, path: str, leaves: dict[str, Any]) -> None:
+def flattening(node: Node, path: str = "") -> Take:
+    """`flatten` for many values of one tree: a function that puts a value's tensors into the dict it is given."""
     if isinstance(node, Leaf):
+        return _flattening_leaf(node, path)
+    return _flattening_constant(node, path) if isinstance(node, Constant) else _flattening_container(node, path)
+
+
+def _flattening_leaf(node: Leaf, path: str) -> Take:
+    name = node.name
+
+    def take(value: Any, leaves: dict[str, Any]) -> None:
         if not tensors.is_tensor(value):
-            raise RequestError(f"expected a tensor at {path or node.name!r}, found {brief(value)}")
-        leaves[node.name] = value
-    elif isinstance(node, Constant):
-        if tensors.is_tensor(value) or not same(node.value, value):
+            raise RequestError(f"expected a tensor at {path or name!r}, found {brief(value)}")
+        leaves[name] = value
+
+    return take
+
+
+def _flattening_constant(node: Constant, path: str) -> Take:
+    expected = node.value
+
+    def take(value: Any, leaves: dict[str, Any]) -> None:
+        if tensors.is_tensor(value) or not same(expected, value):
             raise RequestError(
-                f"{repr(path) if path else 'it'} is a constant, {brief(node.value)} in the samples, but {brief(value)} "
+                f"{repr(path) if path else 'it'} is a constant, {brief(expected)} in the samples, but {brief(value)} "
                 "here; a value that changes from call to call must be a tensor"
             )
-    else:
+
+    return take
+
+
+def _flattening_container(node: Container, path: str) -> Take:
+    keys, kind = set(node.keys), node.kind
+    counted = kind in ("tuple", "list") and node.keys == tuple(range(len(keys)))
+    inside = tuple(
+        (key, flattening(child, f"{path}.{key}" if path else str(key)))
+        for key, child in zip(node.keys, node.children, strict=True)
+    )
+
+    def held(value: Any) -> Any:
+        """What answers to the keys: Python's own containers themselves, others as a dict."""
+        cls = type(value)
+        if cls is dict and kind == "mapping":
+            return value if value.keys() == keys else None
+        if (cls is tuple or cls is list) and counted:
+            return value if len(value) == len(inside) else None
         items = children(value)
-        if items is None or not _alike(node.kind, items[0]) or items[1].keys() != set(node.keys):
+        return items[1] if items is not None and _alike(kind, items[0]) and items[1].keys() == keys else None
+
+    def take(value: Any, leaves: dict[str, Any]) -> None:
+        found = held(value)
+        if found is None:
             raise RequestError(f"expected {outline(node)} at {path or 'the top'!r}, found {brief(value)}")
-        for key, child in zip(node.keys, node.children, strict=True):
-            _flatten(child, items[1][key], f"{path}.{key}" if path else str(key), leaves)
+        for key, take_child in inside:
+            take_child(found[key], leaves)
+
+    return take
 
 
 def _alike(expected: ContainerKind, found: ContainerKind) -> bool:
@@ -178,15 +223,30 @@ def _alike(expected: ContainerKind, found: ContainerKind) -> bool:
 
 def rebuild(node: Node, leaves: Mapping[str, Any]) -> Any:
     """The inverse of `flatten`: containers of the original classes where these can be had."""
+    return building(node)(leaves)
+
+
+def building(node: Node) -> Build:
+    """`rebuild` for many sets of tensors of one tree."""
     if isinstance(node, Leaf):
-        return leaves[node.name]
+        return itemgetter(node.name)
     if isinstance(node, Constant):
-        return node.value
-    values = [rebuild(child, leaves) for child in node.children]
+        value = node.value
+        return lambda leaves: value
+    parts = tuple(map(building, node.children))
+    if node.type is not None:
+        return lambda leaves: _built(node, [part(leaves) for part in parts])
+    if node.kind == "tuple":
+        return lambda leaves: tuple([part(leaves) for part in parts])
+    if node.kind == "list":
+        return lambda leaves: [part(leaves) for part in parts]
+    places = tuple(zip(node.keys, parts, strict=True))
+    return lambda leaves: {key: part(leaves) for key, part in places}
+
+
+def _built(node: Container, values: list[Any]) -> Any:
     plain = _plain(node, values)
-    if node.type is None:
-        return plain
-    cls = container_class(node.type)
+    cls = container_class(node.type) if node.type else None
     try:
         return _of_class(cls, node, values) if cls is not None else _stand_in(plain)
     except Exception:  # a class whose __init__ wants something else

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -20,10 +20,16 @@ NATIVE = frozenset({"float16", "float32", "float64"})
 
 @frozen
 class Kind:
-    """A kind of tensor with the module that knows it."""
+    """A kind of tensor with the module that knows it, and what that module may leave out."""
 
     name: str
     module: ModuleType
+    move: Callable[[Any, str], Any] | None = None
+    tell_device: Callable[[Any], str] | None = None
+
+
+def _kind(name: str, module: ModuleType) -> Kind:
+    return Kind(name, module, getattr(module, "to_device", None), getattr(module, "device", None))
 
 
 _kinds: dict[str, Kind] = {}
@@ -34,7 +40,7 @@ def register(declared: Iterable[Tensors]) -> None:
     """Make kinds known in this process. Their modules are light: they import no framework until used."""
     for tensors in declared:
         if tensors.name not in _kinds:
-            _kinds[tensors.name] = Kind(tensors.name, tensors.source.resolve())
+            _kinds[tensors.name] = _kind(tensors.name, tensors.source.resolve())
             _by_type.clear()
 
 
@@ -94,8 +100,7 @@ def shape_of(value: Any) -> tuple[int, ...]:
 def device_of(value: Any) -> str:
     """Where a tensor lies, as its kind says: "cuda:0"; "cpu" for a kind that knows no devices."""
     found = kind_of(value)
-    asked = getattr(found.module, "device", None) if found else None
-    return str(asked(value)) if asked else "cpu"
+    return "cpu" if found is None or found.tell_device is None else str(found.tell_device(value))
 
 
 def from_numpy(array: np.ndarray, kind_name: str, device: str = "cpu", dtype: str | None = None) -> Any:
@@ -110,29 +115,29 @@ def convert(values: Mapping[str, Any], to: str | None, device: str, dtypes: Mapp
     """
     if to is None:
         return dict(values)
-    return {name: _convert(value, to, device, dtypes.get(name)) for name, value in values.items()}
+    target = kind(to)
+    return {name: _convert(value, target, device, dtypes.get(name)) for name, value in values.items()}
 
 
-def _convert(value: Any, to: str, device: str, dtype: str | None) -> Any:
-    found = kind_of(value)
-    if found is not None and found.name == to:
-        move = getattr(found.module, "to_device", None)
-        return move(value, device) if move else value
+def _convert(value: Any, to: Kind, device: str, dtype: str | None) -> Any:
+    if kind_of(value) is to:
+        return value if to.move is None else to.move(value, device)
     array = to_numpy(value)
-    # the declared type is needed only for what numpy widened: bfloat16 and its like
-    name = _name(array.dtype)
-    widened = dtype is not None and dtype != name and dtype not in NATIVE and "float" in dtype and "float" in name
-    return from_numpy(array, to, device, dtype if widened else name)
+    return to.module.from_numpy(array, device, _wanted(array.dtype, dtype))
 
 
 @cache
-def _name(dtype: np.dtype[Any]) -> str:
-    return str(dtype)  # slow in numpy, and asked for every tensor of every call
+def _wanted(found: np.dtype[Any], declared: str | None) -> str:
+    """The type to make of an array: the declared one only for what numpy widened, bfloat16 and its like."""
+    name = str(found)
+    if declared is None or declared == name or declared in NATIVE:
+        return name
+    return declared if "float" in declared and "float" in name else name
 
 
 def _known() -> dict[str, Kind]:
     if NUMPY not in _kinds:  # the one kind that is always there
         from navigator_core import numpy_tensors
 
-        _kinds[NUMPY] = Kind(NUMPY, numpy_tensors)
+        _kinds[NUMPY] = _kind(NUMPY, numpy_tensors)
     return _kinds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,16 @@ def is_tensor(value: Any) -> bool:
 
 def to_numpy(tensor: torch.Tensor) -> np.ndarray:
     """On the host, sharing memory where it can; bfloat16 and float8 are widened to float32, exactly."""
+    array: np.ndarray
+    try:
+        array = tensor.numpy()  # refuses whatever needs more than that
+    except (RuntimeError, TypeError):
+        array = _resolved(tensor).numpy()
+    return array
+
+
+def _resolved(tensor: torch.Tensor) -> torch.Tensor:
+    """What numpy can share memory with."""
     tensor = tensor.detach()
     if tensor.is_quantized:
         tensor = tensor.dequantize()
@@ -27,27 +38,27 @@ def to_numpy(tensor: torch.Tensor) -> np.ndarray:
     tensor = tensor.cpu().resolve_conj().resolve_neg()
     if dtype(tensor) == "bfloat16" or dtype(tensor).startswith("float8"):
         tensor = tensor.float()
-    array: np.ndarray = tensor.numpy()
-    return array
+    return tensor
 
 
 def from_numpy(array: np.ndarray, device: str, dtype: str) -> torch.Tensor:
     """A tensor of its own on ``device``: a model that writes into its inputs does not reach the array."""
     import torch
 
-    array = np.array(array, dtype=array.dtype.newbyteorder("="), order="C")  # copies: read-only, strided, any order
+    native = array.dtype if array.dtype.isnative else array.dtype.newbyteorder("=")
+    array = np.array(array, dtype=native, order="C")  # copies: read-only, strided, any order
     wanted: torch.dtype = getattr(torch, dtype)
     if array.dtype.kind == "V":  # an extension's type, such as ml_dtypes.bfloat16: the same bits
         bits = torch.from_numpy(array.view(f"u{array.dtype.itemsize}"))
         tensor = bits.view(getattr(torch, array.dtype.name))
     else:
         tensor = torch.from_numpy(array)
-    return tensor.to(device=device, dtype=wanted)
+    return tensor if device == "cpu" and tensor.dtype == wanted else tensor.to(device=device, dtype=wanted)
 
 
 def dtype(tensor: torch.Tensor) -> str:
     """ "float32", "bfloat16", "int64"."""
-    return str(tensor.dtype).removeprefix("torch.")
+    return _name(tensor.dtype)
 
 
 def to_device(tensor: torch.Tensor, device: str) -> torch.Tensor:
@@ -57,5 +68,20 @@ def to_device(tensor: torch.Tensor, device: str) -> torch.Tensor:
 
 def is_on(tensor: torch.Tensor, device: str) -> bool:
     """Whether a tensor is on a device; "cuda" is "cuda:0"."""
+    if device == "cpu":  # the quickest way to ask, because it is asked for every tensor of every call
+        on_cpu: bool = tensor.is_cpu
+        return on_cpu
+    kind, index = _place(device)
+    where = tensor.device
+    return where.type == kind and (where.index or 0) == index
+
+
+@cache
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+@cache
+def _place(device: str) -> tuple[str, int]:
     kind, _, index = device.partition(":")
-    return tensor.device.type == kind and (tensor.device.index or 0) == int(index or 0)
+    return kind, int(index or 0)
