@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from navigator_core import Ref, Tensors
+from navigator_core import tensors as core_tensors
 from navigator_core.tensors import convert
 from navigator_torch import tensors
 
@@ -120,3 +122,16 @@ def test_only_what_numpy_widened_is_made_the_declared_type(array, declared, made
     found = convert({"x": array}, "torch", "cpu", {"x": declared} if declared else {})
     assert found["x"].dtype == made
     assert found["x"].tolist() == [1, 1]
+
+
+def test_an_array_of_another_byte_order_is_converted_by_the_core():
+    core_tensors.register([Tensors(name="torch", source=Ref("navigator_torch.tensors"))])
+    made = core_tensors.convert({"x": np.arange(3, dtype=">f4")}, "torch", "cpu", {})
+    assert made["x"].dtype == torch.float32
+    assert made["x"].tolist() == [0.0, 1.0, 2.0]
+
+
+def test_a_tensor_says_where_it_is():
+    core_tensors.register([Tensors(name="torch", source=Ref("navigator_torch.tensors"))])
+    assert core_tensors.device_of(torch.zeros(1)) == "cpu"
+    assert core_tensors.device_of(torch.zeros(1, device="meta")) == "meta"

@@ -105,7 +105,7 @@ def device_of(value: Any) -> str:
 
 def from_numpy(array: np.ndarray, kind_name: str, device: str = "cpu", dtype: str | None = None) -> Any:
     """A numpy array as a tensor of the named kind, on a device."""
-    return kind(kind_name).module.from_numpy(array, device, dtype or str(array.dtype))
+    return kind(kind_name).module.from_numpy(array, device, dtype or array.dtype.name)
 
 
 def convert(values: Mapping[str, Any], to: str | None, device: str, dtypes: Mapping[str, str]) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def _convert(value: Any, to: Kind, device: str, dtype: str | None) -> Any:
 @cache
 def _wanted(found: np.dtype[Any], declared: str | None) -> str:
     """The type to make of an array: the declared one only for what numpy widened, bfloat16 and its like."""
-    name = str(found)
+    name = found.name  # of any byte order
     if declared is None or declared == name or declared in NATIVE:
         return name
     return declared if "float" in declared and "float" in name else name

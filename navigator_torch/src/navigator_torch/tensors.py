@@ -61,6 +61,11 @@ def dtype(tensor: torch.Tensor) -> str:
     return _name(tensor.dtype)
 
 
+def device(tensor: torch.Tensor) -> str:
+    """ "cpu", "cuda:1"."""
+    return str(tensor.device)
+
+
 def to_device(tensor: torch.Tensor, device: str) -> torch.Tensor:
     """The tensor itself where it is there already."""
     return tensor if is_on(tensor, device) else tensor.to(device)
