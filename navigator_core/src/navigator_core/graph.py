@@ -49,6 +49,8 @@ class Graph:
     conversions: tuple[Conversion, ...]
     leaving: Mapping[str, tuple[Conversion, ...]] = field(init=False, repr=False, eq=False)
     """The conversions from each format, in order of name."""
+    sources: Mapping[str, frozenset[str]] = field(init=False, repr=False, eq=False)
+    """From where conversions lead to each format."""
 
     @leaving.default
     def _leaving(self) -> Mapping[str, tuple[Conversion, ...]]:
@@ -56,6 +58,14 @@ class Graph:
         for conversion in self.conversions:
             found.setdefault(conversion.source, []).append(conversion)
         return {name: tuple(conversions) for name, conversions in found.items()}
+
+    @sources.default
+    def _sources(self) -> Mapping[str, frozenset[str]]:
+        found: dict[str, set[str]] = {}
+        for start, conversions in self.leaving.items():
+            for target in {conversion.target for conversion in conversions}:
+                found.setdefault(target, set()).add(start)
+        return {name: frozenset(sources) for name, sources in found.items()}
 
 
 def build(plugins: Plugins, unavailable: Ask) -> Graph:
@@ -68,9 +78,10 @@ def build(plugins: Plugins, unavailable: Ask) -> Graph:
     answers: dict[Requirements, Unavailable | None] = {}
 
     def lacking(requirements: Requirements) -> Unavailable | None:
-        if requirements not in answers:
-            answers[requirements] = unavailable(requirements)
-        return answers[requirements]
+        try:
+            return answers[requirements]
+        except KeyError:
+            return answers.setdefault(requirements, unavailable(requirements))
 
     declarations: list[Exporter | Converter] = [*plugins.exporters, *plugins.converters]
     named = {name for edge in declarations for name in (edge.source, edge.target)}
@@ -185,14 +196,11 @@ def _is_new_pass(conversion: Conversion, path: Path) -> bool:
 
 def _distances(graph: Graph, targets: Iterable[str]) -> dict[str, int]:
     """How many conversions each format is away from the nearest target, unavailable ones counted in."""
-    entering: dict[str, set[str]] = {}
-    for conversion in graph.conversions:
-        entering.setdefault(conversion.target, set()).add(conversion.source)
     found = dict.fromkeys(targets, 0)
     waiting = deque(found)
     while waiting:
         here = waiting.popleft()
-        for source in entering.get(here, ()):
+        for source in graph.sources.get(here, ()):
             if source not in found:
                 found[source] = found[here] + 1
                 waiting.append(source)

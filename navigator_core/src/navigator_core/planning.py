@@ -322,17 +322,18 @@ def _needed(steps: list[Step], branches: list[Branch]) -> tuple[Step, ...]:
 def questions_of(plugins: Plugins, graph: Graph, device_kinds: Mapping[str, int] | Iterable[str]) -> tuple[Probe, ...]:
     """The probes whose other requirements hold, of conversions and runners for these device kinds."""
     kinds = set(device_kinds)
-    asked: list[tuple[Requirement | Probe, ...]] = []
+    found: dict[str, Probe] = {}
     for c in graph.conversions:
-        if c.unavailable is None and not kinds.isdisjoint(c.declaration.devices or kinds):
-            asked += [c.declaration.requirements, c.variant.requirements if c.variant else ()]
+        asked = probes(c.declaration.requirements) + (probes(c.variant.requirements) if c.variant else ())
+        if asked and c.unavailable is None and not kinds.isdisjoint(c.declaration.devices or kinds):
+            found.update({str(probe.check): probe for probe in asked})
     others: list[Runner | Profiler] = [*plugins.runners.values(), *plugins.profilers.values()]
-    for one in others:
+    for one in (one for one in others if not kinds.isdisjoint(one.devices or kinds)):
         for variant in getattr(one, "variants", None) or (None,):
             requirements = (*one.requirements, *(variant.requirements if variant else ()))
-            if not kinds.isdisjoint(one.devices or kinds) and missing(requirements) is None:
-                asked.append(requirements)
-    found = {str(probe.check): probe for requirements in asked for probe in probes(requirements)}
+            asked = probes(requirements)
+            if asked and missing(requirements) is None:
+                found.update({str(probe.check): probe for probe in asked})
     return tuple(found[name] for name in sorted(found))
 
 
