@@ -37,7 +37,15 @@ CONSTRAINTS = ("-c", "constraints.txt")
 CORE = "./navigator_core"
 PYTEST = ("pytest>=8.3", "hypothesis>=6.100")
 OFFLINE = {"HF_HUB_OFFLINE": "1"}
-BENCHMARKS = ("imports", "install_size", "call_overhead", "optimize_time", "winner")
+BENCHMARKS = (
+    "imports",
+    "install_size",
+    "planning",
+    "call_overhead",
+    "optimize_time",
+    "optimize_overhead",
+    "winner",
+)
 
 
 @nox.session

@@ -1,5 +1,11 @@
 """The core's own plugin and the framework in one small file keep the contracts that every plugin keeps."""
 
+import itertools
+import json
+import unittest
+from typing import ClassVar
+
+import attrs
 import numpy as np
 import pytest
 
@@ -91,7 +97,9 @@ class TestMiniRuntime(testing.RunnerContract):
     def case(self, folder):
         model, path = layer(), folder / "model.npz"
         np.savez(path, weight=model.weight, bias=model.bias)
-        return testing.RunnerCase(path, Context(signature=SIGNATURE), [({"x": x}, expected(model, x)) for x in BATCHES])
+        return testing.RunnerCase(
+            path, Context(signature=SIGNATURE), [({"x": x.copy()}, expected(model, x)) for x in BATCHES]
+        )
 
 
 class TestMiniConverter(testing.ConversionContract):
@@ -104,6 +112,22 @@ class TestMiniConverter(testing.ConversionContract):
 
 class TestMiniConverterToHalf(TestMiniConverter):
     conversion = "mini->mini-json->mini-npz[fp16]"
+
+
+def stored_type(options, folder):
+    (folder / "model.json").write_text(json.dumps({"weight": [[1.0]], "bias": [0.0]}))
+    mini.convert(folder / "model.json", folder / "model.npz", options, Context(signature=SIGNATURE))
+    with np.load(folder / "model.npz") as file:
+        return str(file["weight"].dtype)
+
+
+class TestMiniOptions(testing.OptionsContract):
+    module = MINI
+    effects: ClassVar = {"mini-json->mini-npz": {"dtype": testing.Effect("float16", stored_type)}}
+
+
+class TestCoreOptions(testing.OptionsContract):
+    module = "navigator_core.builtin"
 
 
 # a contract that is broken is told
@@ -203,16 +227,28 @@ def test_a_broken_kind_of_tensor_is_told(test, change, monkeypatch):
         method()
 
 
+NUMBERS = itertools.count()
+KEPT, LEFT = [], []
+
+
 class Careless:
     """Runs the layer with a mistake of one kind."""
 
     def __init__(self, mistake, source, options, context):
         self.mistake, self.inner = mistake, mini.dense
-        self.layer, self.buffer, self.calls, self.closed = np.load(source), {}, 0, False
+        self.number = next(NUMBERS)
+        self.signature = context.signature
+        self.file = source.open("rb")
+        with np.load(source) as layer:
+            self.layer = dict(layer)
+        self.buffer, self.calls, self.closed = {}, 0, False
+        if mistake == "global":
+            KEPT.append(self)
 
     def call(self, inputs):
         self.calls += 1
-        x = inputs["x"] if self.mistake != "position" else next(iter(inputs.values()))
+        ours = "x" if self.mistake == "fixed names" else self.signature.inputs[0].name
+        x = inputs[ours] if self.mistake != "position" else next(iter(inputs.values()))
         if self.mistake == "writes":
             x[:] = 0
         y = mini.dense(x, self.layer["weight"], self.layer["bias"])
@@ -222,11 +258,21 @@ class Careless:
             return {"output": place}
         if self.mistake == "state":
             y = y + (self.calls > 1)
+        if self.mistake == "load":
+            y = y + self.number * 1e-7
+        if self.mistake == "batch":
+            y = y[:2]
+        if self.mistake == "kind":
+            return {"output": mini.Array(y)}
         if self.mistake == "double":
             y = y.astype("float64")
-        return {"y" if self.mistake == "name" else "output": y}
+        return {"y" if self.mistake == "name" else self.signature.outputs[0].name: y}
 
     def close(self):
+        if self.mistake == "handle":
+            LEFT.append(self.file)
+        else:
+            self.file.close()
         if self.mistake == "close":
             assert not self.closed, "closed twice"
         self.closed = True
@@ -242,10 +288,18 @@ class Careless:
         ("writes", "left_as_they_were"),
         ("close", "closing_twice"),
         ("position", "missing_input"),
+        ("load", "two_loads"),
+        ("batch", "dynamic_axis"),
+        ("kind", "of_the_kind"),
+        ("fixed names", "names_that_the_artifact"),
+        ("global", "nothing_is_held"),
+        ("handle", "nothing_is_held"),
     ],
 )
 def test_a_careless_runner_is_told(mistake, test, tmp_path, monkeypatch):
     from navigator_core import LoadedModel
+
+    tensors.register(mini.declare_tensors())
 
     def load(source, options, context):
         made = Careless(mistake, source, options, context)
@@ -254,8 +308,150 @@ def test_a_careless_runner_is_told(mistake, test, tmp_path, monkeypatch):
     monkeypatch.setattr(mini, "load", load)
     suite = TestMiniRuntime()
     (method,) = [getattr(suite, one) for one in dir(suite) if one.startswith("test_") and test in one]
-    with pytest.raises((AssertionError, StopIteration), match=None if mistake != "close" else "closed twice"):
-        method(tmp_path)
+    said = {"close": "closed twice", "global": "still refers to", "handle": "the open file .*model.npz"}
+    try:
+        with pytest.raises((AssertionError, KeyError, StopIteration), match=said.get(mistake)):
+            method(tmp_path)
+    finally:
+        KEPT.clear()
+        for file in LEFT:
+            file.close()
+        LEFT.clear()
+
+
+def test_a_careful_runner_passes_where_careless_ones_are_told(tmp_path, monkeypatch):
+    from navigator_core import LoadedModel
+
+    def load(source, options, context):
+        made = Careless("none", source, options, context)
+        return LoadedModel(made.call, close=made.close)
+
+    monkeypatch.setattr(mini, "load", load)
+    suite = TestMiniRuntime()
+    for number, name in enumerate(name for name in dir(suite) if name.startswith("test_")):
+        (tmp_path / str(number)).mkdir()
+        getattr(suite, name)(tmp_path / str(number))
+
+
+def test_calls_of_one_size_cannot_show_that_an_axis_is_dynamic(tmp_path):
+    class Single(TestMiniRuntime):
+        def case(self, folder):
+            return attrs.evolve(super().case(folder), calls=super().case(folder).calls[:1])
+
+    with pytest.raises(AssertionError, match=r"all calls have the same size of \['batch'\]"):
+        Single().test_a_dynamic_axis_takes_other_sizes_and_outputs_follow(tmp_path)
+
+
+# options
+
+
+def wordy(options, folder):
+    return f"{options} in {folder}"
+
+
+@pytest.mark.parametrize(
+    ("effects", "said"),
+    [
+        ({}, r"nobody says what 'dtype' does: put into effects\['mini-json->mini-npz'\]"),
+        ({"dtype": " "}, "the sentence why the effect of mini-json->mini-npz.dtype cannot be seen here is empty"),
+        ({"dtype": testing.Effect("float32", stored_type)}, "'float32' is the default"),
+        ({"dtype": testing.Effect("float16", wordy)}, "that tells nothing"),
+        (
+            {"dtype": testing.Effect("float16", lambda options, folder: 3)},
+            "has no effect: with it or without, 3 is seen",
+        ),
+    ],
+)
+def test_an_option_whose_effect_is_not_seen_is_told(effects, said, tmp_path):
+    suite = broken(TestMiniOptions, effects={"mini-json->mini-npz": effects})
+    with pytest.raises(AssertionError, match=said):
+        suite.test_an_option_has_an_effect("mini-json->mini-npz.dtype", tmp_path)
+
+
+def test_a_sentence_why_an_effect_cannot_be_seen_skips_the_test_with_it(tmp_path):
+    suite = broken(TestMiniOptions, effects={"mini-json->mini-npz": {"dtype": "it needs a GPU"}})
+    with pytest.raises(unittest.SkipTest, match="it needs a GPU"):
+        suite.test_an_option_has_an_effect("mini-json->mini-npz.dtype", tmp_path)
+
+
+def test_an_effect_of_what_is_no_option_is_told(tmp_path):
+    effects = {"mini-json->mini-npz": {"dtyp": "it is misspelt"}}
+    with pytest.raises(AssertionError, match=r"there is no option mini-json->mini-npz\.dtyp"):
+        broken(TestMiniOptions, effects=effects).test_what_is_said_to_have_an_effect_is_an_option()
+    with pytest.raises(AssertionError, match=r"navigator_core\.builtin declares no options"):
+        broken(TestCoreOptions, effects=effects).test_an_option_has_an_effect("no options", tmp_path)
+
+
+# requirements
+
+REQUIRES = """
+from navigator_core import Converter, Ref, Requirement, hookimpl
+
+@hookimpl
+def declare_converters():
+    work = Ref("{work}:convert")
+    return [Converter(source="a", target="b", implementation=work, requirements=({requirements}))]
+"""
+CONVERT = "def convert(source, output, options, context): ..."
+
+
+@pytest.fixture
+def requiring(tmp_path, monkeypatch):
+    """A plugin with this code in its implementation, and these requirements; installed if ``owner`` is said."""
+
+    def make(code, requirements, owner=None):
+        name = f"requiring_{next(NUMBERS)}"
+        monkeypatch.syspath_prepend(tmp_path)
+        (tmp_path / f"{name}_work.py").write_text(f"{code}\n{CONVERT}\n")
+        (tmp_path / f"{name}.py").write_text(REQUIRES.format(work=f"{name}_work", requirements=requirements))
+        if owner is not None:
+            info = tmp_path / f"{name}-1.dist-info"
+            info.mkdir()
+            (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n{owner}")
+            (info / "entry_points.txt").write_text(f"[navigator]\nit = {name}\n")
+        return broken(testing.PluginContract, module=name)
+
+    return make
+
+
+def test_what_is_imported_must_be_required(requiring):
+    plugin = requiring("import numpy, pytest", '"attrs", ', "Requires-Dist: numpy\n")
+    with pytest.raises(AssertionError, match=r"with what is required .*_work cannot be imported.*pytest"):
+        plugin.test_what_an_implementation_requires_is_enough_to_import_it()
+    requiring(
+        "import numpy, pytest", '"pytest", ', "Requires-Dist: numpy\n"
+    ).test_what_an_implementation_requires_is_enough_to_import_it()
+
+
+def test_what_a_plugin_that_is_not_installed_may_import_is_not_known(requiring):
+    requiring("import pytest", '"attrs", ').test_what_an_implementation_requires_is_enough_to_import_it()
+
+
+@pytest.mark.parametrize(
+    ("code", "requirements"),
+    [
+        ("import pytest", '"pytest", '),
+        ("", '"pytest", '),
+        ("import no_such_thing", '"no-such-thing", '),
+        ("import pytest", 'Requirement(("no-such-thing", "pytest")), '),
+    ],
+)
+def test_a_missing_requirement_is_an_import_error_that_names_it_or_needed_later(requiring, code, requirements):
+    requiring(code, requirements).test_without_something_required_an_import_says_what_is_missing_if_it_fails()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "try:\n    import pytest\nexcept ImportError:\n    raise Exception('install pytest') from None",
+        "try:\n    import pytest\nexcept ImportError:\n    raise ImportError('something is missing') from None",
+        "import os\ntry:\n    import pytest\nexcept ImportError:\n    os._exit(3)",
+    ],
+)
+def test_a_missing_requirement_that_is_not_named_is_told(requiring, code):
+    plugin = requiring(code, '"pytest", ')
+    with pytest.raises(AssertionError, match="must work, or raise an ImportError that names it"):
+        plugin.test_without_something_required_an_import_says_what_is_missing_if_it_fails()
 
 
 def test_a_suite_without_a_case_says_what_is_missing(tmp_path):

@@ -13,7 +13,7 @@ from navigator_core.graph import (
     PASSES,
     build,
     paths,
-    runners_for,
+    runners_by_format,
     to_dict,
     to_mermaid,
     to_text,
@@ -132,8 +132,8 @@ def test_an_edge_that_does_not_fit_its_formats_is_unavailable(text, kind, reason
 
 
 def test_runners_for_a_format_come_by_name():
-    assert [runner.name for runner in runners_for(USUAL, "torch")] == ["both", "eager"]
-    assert runners_for(USUAL, "tensorrt") == []
+    found = {name: [runner.name for runner in runners] for name, runners in runners_by_format(USUAL).items()}
+    assert found == {"torch": ["both", "eager"], "onnx": ["both", "ort"]}
 
 
 # paths

@@ -183,6 +183,13 @@ def test_what_a_gate_finds_is_the_reason(optimize, metric, status, reason):
     assert (candidate.reason or "").startswith(reason or "")
 
 
+def test_a_misspelt_name_is_an_error_before_anything_is_made(tmp_path):
+    for asked in ({"targets": ["onxn"]}, {"runners": ["pyhton"]}, {"device": "gpu"}, {"precisions": ["fp31"]}):
+        with pytest.raises(nav.RequestError, match="unknown"):
+            nav.optimize(lambda x: x @ W, X, workspace=tmp_path / "untouched", **asked)
+    assert not (tmp_path / "untouched").exists()
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [

@@ -99,6 +99,7 @@ def test_a_file_that_holds_no_model(optimize, tmp_path, content, message):
         ({"runners": ["zzz"]}, "unknown runner 'zzz'; known: .*onnxruntime-cpu.*torch-eager"),
         ({"precisions": ["fp23"]}, "unknown precision 'fp23'; did you mean 'fp32'"),
         ({"device": "cdua"}, "unknown device 'cdua'; did you mean .*'cuda'"),
+        ({"device": "gpu"}, r"unknown device 'gpu'; did you mean 'cuda'\?"),
         ({"device": "cuda:99"}, "no device 'cuda:99' was found here"),
         ({"options": {"onxn": {"opset": 20}}}, "unknown key in options 'onxn'; did you mean 'onnx'?"),
         ({"options": {"onnx": {"opsett": 20}}}, r"unknown field in options\['onnx'\] 'opsett'; did you mean 'opset'?"),

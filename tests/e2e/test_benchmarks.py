@@ -12,7 +12,7 @@ import pytest
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
-@pytest.mark.parametrize("script", ["imports.py", "call_overhead.py"])
+@pytest.mark.parametrize("script", ["imports.py", "planning.py", "call_overhead.py"])
 def test_a_benchmark_prints_its_table_and_says_that_quick_is_no_result(script, tmp_path):
     done = subprocess.run(
         [sys.executable, BENCHMARKS / script, "--quick"], cwd=tmp_path, capture_output=True, text=True, timeout=600
@@ -81,11 +81,30 @@ def test_results_are_appended_to_the_file_of_the_day_and_machine(monkeypatch, tm
     assert text.count("## A title\n\nAbout it.\n\n| a | b |\n| --- | --- |\n| 1 | 2/3 |\n") == 2
 
 
+def test_overhead_is_what_the_work_by_hand_the_imports_and_the_measuring_do_not_explain(monkeypatch):
+    overhead = benchmark(monkeypatch, "optimize_overhead")
+    frameworks = [overhead._frameworks(preload) for preload in ((), ("navigator_onnx.run",), ("navigator_torch.run",))]
+    assert frameworks == [[], ["onnxruntime"], ["torch"]]
+    run = {
+        "seconds": 50.0,
+        "spent": {"export": 9.0, "verify": 8.0, "profile": 10.0, "playoff": 10.0},
+        "frameworks": ["torch", "torch", "onnxruntime"],
+        "sizes": [2, 1],
+        "failed": [],
+    }
+    table = overhead.table(run, {"trace": 2.0, "compile": 12.0}, {"torch": 2.5, "onnxruntime": 1.0})
+    rows = dict(table.rows)
+    assert rows["imports, one for each worker (1 of onnxruntime, 2 of torch)"] == "6.0"
+    assert rows["all of this"] == "40.0"
+    assert rows["**overhead**"] == "**+25%** (target 25%: yes)"
+    assert rows["overhead, the playoff left out of both"] == "+33%"
+
+
 def benchmark(monkeypatch, name):
     """A module of the benchmarks' folder, as it finds itself when it runs as a script."""
     import importlib
 
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    for other in ("common", "models", "turns", "imports", "winner", "contenders"):
+    for other in ("common", "models", "turns", "imports", "winner", "contenders", "optimize_overhead"):
         monkeypatch.delitem(sys.modules, other, raising=False)
     return importlib.import_module(name)

@@ -57,9 +57,9 @@ class NothingCorrectError(NavigatorError, ExceptionGroup[BranchError]):
         return "\n".join([self.message, *(f"  {branch}" for branch in self.exceptions)])
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> RequestError:
-    """The error for a name that does not exist, with the closest ones that do."""
+def unknown(kind: str, name: str, known: Iterable[str], meant: Iterable[str] = ()) -> RequestError:
+    """The error for a name that does not exist, with those that are ``meant``, else the closest ones that do."""
     choices = sorted(set(known))
-    close = difflib.get_close_matches(name, choices, n=3, cutoff=0.5)
+    close = sorted(meant) or difflib.get_close_matches(name, choices, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"known: {', '.join(choices) or 'none'}"
     return RequestError(f"unknown {kind} {name!r}; {hint}")

@@ -58,15 +58,14 @@ def plan(model: Any, samples: Any, request: Request) -> Plan:
     """The first half of `optimize.optimize`, without running the model; see `navigator.plan`."""
     plugins = request.plugins()
     source = subjects.identify(model, samples, request, plugins)
+    graph = machine.chart(request, plugins)
     with request.session(plugins) as session:
         session.at_end.append(lambda: shutil.rmtree(session.run.folder, ignore_errors=True))
         subject = subjects.ship(source, request, plugins, session)
-        here = machine.survey_machine(subject, request, plugins, session)
+        here = machine.survey_machine(subject, graph, request, plugins, session)
         task = meaning.recall(subject, here, request, session)
         precision = task.reference.precision if task else FP32
-        made = planning.make(
-            plugins, here.graph, source.format, precision, here.device.name, request.wishes(), here.survey
-        )
+        made = planning.make(plugins, graph, source.format, precision, here.device.name, request.wishes(), here.survey)
         notes = [*subject.notes, *session.notes]
         if task is None:
             notes.append("the source was not run yet: its precision is taken for fp32, and nothing is cached")

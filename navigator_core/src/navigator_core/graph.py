@@ -19,6 +19,7 @@ PASSES = 2
 """How many conversions of a format into itself (onnx->onnx[fp16]) one path may hold."""
 
 Ask = Callable[[Iterable[Requirement | Probe]], Unavailable | None]
+Requirements = tuple[Requirement | Probe, ...]
 
 
 @frozen
@@ -48,6 +49,8 @@ class Graph:
     conversions: tuple[Conversion, ...]
     leaving: Mapping[str, tuple[Conversion, ...]] = field(init=False, repr=False, eq=False)
     """The conversions from each format, in order of name."""
+    sources: Mapping[str, frozenset[str]] = field(init=False, repr=False, eq=False)
+    """From where conversions lead to each format."""
 
     @leaving.default
     def _leaving(self) -> Mapping[str, tuple[Conversion, ...]]:
@@ -56,18 +59,35 @@ class Graph:
             found.setdefault(conversion.source, []).append(conversion)
         return {name: tuple(conversions) for name, conversions in found.items()}
 
+    @sources.default
+    def _sources(self) -> Mapping[str, frozenset[str]]:
+        found: dict[str, set[str]] = {}
+        for start, conversions in self.leaving.items():
+            for target in {conversion.target for conversion in conversions}:
+                found.setdefault(target, set()).add(start)
+        return {name: frozenset(sources) for name, sources in found.items()}
+
 
 def build(plugins: Plugins, unavailable: Ask) -> Graph:
     """The graph of what the plugins declare, in an order that does not depend on theirs.
 
-    ``unavailable`` says what requirements lack, None when they hold (`availability.missing`). A conversion from or
-    to a format that nobody declares stays in the graph, unavailable, with the remedy that its own requirements list.
+    ``unavailable`` says what requirements lack, None when they hold (`availability.missing`); of equal ones it is
+    asked once. A conversion from or to a format that nobody declares stays in the graph, unavailable, with the remedy
+    that its own requirements list.
     """
+    answers: dict[Requirements, Unavailable | None] = {}
+
+    def lacking(requirements: Requirements) -> Unavailable | None:
+        try:
+            return answers[requirements]
+        except KeyError:
+            return answers.setdefault(requirements, unavailable(requirements))
+
     declarations: list[Exporter | Converter] = [*plugins.exporters, *plugins.converters]
     named = {name for edge in declarations for name in (edge.source, edge.target)}
     formats = {name: plugins.formats.get(name) for name in sorted(named | plugins.formats.keys())}
     conversions = [
-        Conversion(edge.source, edge.target, variant, edge, _obstacle(edge, variant, formats, unavailable))
+        Conversion(edge.source, edge.target, variant, edge, _obstacle(edge, variant, formats, lacking))
         for edge in declarations
         for variant in edge.variants or (None,)
     ]
@@ -97,14 +117,19 @@ def paths(graph: Graph, source: str, limit: int = 4, targets: Iterable[str] | No
         if left < 0 or (path and path[-1].unavailable):
             continue
         for conversion in graph.leaving.get(path[-1].target if path else source, ()):
-            hopeless = steps_to is not None and steps_to.get(conversion.target, inf) > left
-            if not hopeless and _may_follow(conversion, path, entered):
-                waiting.append(((*path, conversion), entered | {conversion.target}))
+            target = conversion.target
+            hopeless = steps_to is not None and steps_to.get(target, inf) > left
+            if not hopeless and (target not in entered or _is_new_pass(conversion, path)):
+                waiting.append(((*path, conversion), entered | {target} if left else entered))
 
 
-def runners_for(plugins: Plugins, format: str) -> list[Runner]:
-    """The runners that execute a format, in order of name."""
-    return [runner for _, runner in sorted(plugins.runners.items()) if format in runner.formats]
+def runners_by_format(plugins: Plugins) -> dict[str, list[Runner]]:
+    """The runners that execute each format, in order of name."""
+    found: dict[str, list[Runner]] = {}
+    for _, runner in sorted(plugins.runners.items()):
+        for name in runner.formats:
+            found.setdefault(name, []).append(runner)
+    return found
 
 
 def to_text(graph: Graph) -> str:
@@ -138,11 +163,12 @@ def _obstacle(
     edge: Exporter | Converter,
     variant: Variant | None,
     formats: Mapping[str, Format | Framework | None],
-    unavailable: Ask,
+    unavailable: Callable[[Requirements], Unavailable | None],
 ) -> Unavailable | None:
-    lacking = unavailable((*edge.requirements, *(variant.requirements if variant else ())))
-    undeclared = next((name for name in (edge.source, edge.target) if formats[name] is None), None)
-    if undeclared is not None:
+    more = variant.requirements if variant else ()
+    lacking = unavailable(edge.requirements + more if more else edge.requirements)
+    if formats[edge.source] is None or formats[edge.target] is None:
+        undeclared = edge.source if formats[edge.source] is None else edge.target
         remedy = lacking.remedy if lacking else f"install a plugin that declares the format {undeclared!r}"
         return Unavailable(f"no installed plugin declares the format {undeclared!r}", remedy)
     return lacking or _misfit(edge, formats)
@@ -161,25 +187,23 @@ def _misfit(edge: Exporter | Converter, formats: Mapping[str, Format | Framework
     return None
 
 
-def _may_follow(conversion: Conversion, path: Path, entered: frozenset[str]) -> bool:
+def _is_new_pass(conversion: Conversion, path: Path) -> bool:
     if conversion.source != conversion.target:
-        return conversion.target not in entered
+        return False
     passes = [taken for taken in path if taken.source == taken.target]
     return len(passes) < PASSES and all(taken is not conversion for taken in passes)
 
 
 def _distances(graph: Graph, targets: Iterable[str]) -> dict[str, int]:
     """How many conversions each format is away from the nearest target, unavailable ones counted in."""
-    entering: dict[str, set[str]] = {}
-    for conversion in graph.conversions:
-        entering.setdefault(conversion.target, set()).add(conversion.source)
     found = dict.fromkeys(targets, 0)
     waiting = deque(found)
     while waiting:
         here = waiting.popleft()
-        for source in entering.get(here, set()) - found.keys():
-            found[source] = found[here] + 1
-            waiting.append(source)
+        for source in graph.sources.get(here, ()):
+            if source not in found:
+                found[source] = found[here] + 1
+                waiting.append(source)
     return found
 
 

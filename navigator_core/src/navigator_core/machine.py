@@ -98,25 +98,31 @@ def _module(declared: Declared) -> str:
     return declared.implementation.target.partition(":")[0]
 
 
-def survey_machine(subject: Subject, request: Request, plugins: Plugins, active: Session) -> Machine:
-    """Build the graph, detect devices, ask the probes.
-
-    Raises RequestError for names that do not exist, NoPathError where no runner can be reached.
-    """
+def chart(request: Request, plugins: Plugins) -> Graph:
+    """The graph of conversions. Raises RequestError for names in the request that do not exist."""
     built = graph.build(plugins, availability.missing)
-    asked = request.wishes()
-    planning.check(asked, plugins, built)
+    planning.check(request.wishes(), plugins, built)
+    survey.check_kind(request.device, (device.kind for device in plugins.devices))
     variants = (v for one in (*plugins.exporters, *plugins.converters, *plugins.runners.values()) for v in one.variants)
     check_precisions(request.precisions, (v.precision.name for v in variants if v.precision))
+    return built
+
+
+def survey_machine(subject: Subject, built: Graph, request: Request, plugins: Plugins, active: Session) -> Machine:
+    """Detect devices, ask the probes.
+
+    Raises RequestError for a device that is not here and for options that are refused, NoPathError where no runner can
+    be reached.
+    """
     found = ask_machine(Questions(devices=plugins.devices), active)
-    device = survey.choose(request.device, found, (d.kind for d in plugins.devices), subject.identified.runner.devices)
+    device = survey.choose(request.device, found, subject.identified.runner.devices)
     kinds = {survey.kind(device.name), survey.CPU}
     probes = planning.questions_of(plugins, built, kinds)
     if probes:
         found = attrs.evolve(found, obstacles=ask_machine(Questions(probes=probes), active).obstacles)
     active.notes += found.problems
     # planned again when the source is known: what is amiss with the options is to be said before it runs
-    planning.make(plugins, built, subject.identified.format, FP32, device.name, asked, found)
+    planning.make(plugins, built, subject.identified.format, FP32, device.name, request.wishes(), found)
     return Machine(plugins=plugins, graph=built, survey=found, device=device)
 
 

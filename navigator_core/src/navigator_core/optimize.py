@@ -14,13 +14,14 @@ def optimize(model: Any, samples: Any, request: Request) -> Report:
     """Try every path to every runner; see `navigator.optimize`."""
     plugins = request.plugins()
     source = subjects.identify(model, samples, request, plugins)
+    graph = machine.chart(request, plugins)
     with request.session(plugins) as session:
         subject = subjects.ship(source, request, plugins, session)
-        here = machine.survey_machine(subject, request, plugins, session)
+        here = machine.survey_machine(subject, graph, request, plugins, session)
         task = meaning.understand(subject, here, request, session)
         plan = planning.make(
             plugins,
-            here.graph,
+            graph,
             source.format,
             task.reference.precision,
             here.device.name,

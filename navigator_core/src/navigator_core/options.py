@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import attrs
@@ -40,9 +41,10 @@ def check_keys(options: Options, accepted: Mapping[str, Collection[str]]) -> Non
                 raise unknown(f"field in options[{key!r}]", name, accepted[key])
 
 
-def fields_of(cls: type | None) -> set[str]:
+@cache
+def fields_of(cls: type | None) -> frozenset[str]:
     """The names that a class of options takes."""
-    return set() if cls is None else {field.alias or field.name for field in attrs.fields(cls) if field.init}
+    return frozenset(() if cls is None else (field.alias or field.name for field in attrs.fields(cls) if field.init))
 
 
 def choices(options: Options, keys: Iterable[str], cls: type | None, default: Any) -> Iterator[Choice]:
@@ -58,6 +60,9 @@ def choices(options: Options, keys: Iterable[str], cls: type | None, default: An
             key = next(iter(said.values()))[0]
             raise RequestError(f"options[{key!r}]: {key.lstrip('@')} has no options")
         yield Choice(default if cls is None else _build(cls, {}, ""))
+        return
+    if not said:
+        yield Choice(default)  # as it was declared
         return
     fields = {field.alias or field.name: field for field in attrs.fields(cls)}
     for name, (key, _) in said.items():

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 import attrs
-from attrs import frozen
+from attrs import define, field, frozen
 
 from navigator_core import graph as graphs
 from navigator_core import options as wishes
 from navigator_core import serde
 from navigator_core.availability import Unavailable, missing, probes
-from navigator_core.declarations import Precision, Probe, Ref, Requirement, Runner, Variant
+from navigator_core.declarations import Precision, Probe, Profiler, Ref, Requirement, Runner, Variant
 from navigator_core.errors import NoPathError, unknown
 from navigator_core.graph import Conversion, Graph
 from navigator_core.loading import RunnerUse
@@ -80,13 +80,19 @@ def check(wishes_: Wishes, plugins: Plugins, graph: Graph) -> None:
     for name in wishes_.runners or ():
         if name not in plugins.runners:
             raise unknown("runner", name, plugins.runners)
+    if wishes_.options:
+        wishes.check_keys(wishes_.options, _accepted(plugins, graph))
+
+
+def _accepted(plugins: Plugins, graph: Graph) -> dict[str, set[str]]:
+    """The keys that options may have, and the fields that each may have."""
     accepted: dict[str, set[str]] = {name: set() for name in graph.formats}
     for c in graph.conversions:
         fields = wishes.fields_of(c.declaration.options)
         accepted[c.target] |= fields
         accepted.setdefault(f"{c.source}->{c.target}", set()).update(fields)
-    accepted |= {f"@{runner.name}": wishes.fields_of(runner.options) for runner in plugins.runners.values()}
-    wishes.check_keys(wishes_.options, accepted)
+    accepted |= {f"@{runner.name}": set(wishes.fields_of(runner.options)) for runner in plugins.runners.values()}
+    return accepted
 
 
 def make(
@@ -96,48 +102,138 @@ def make(
 
     Raises NoPathError where a target cannot be reached by any conversion, listing every edge that would have helped.
     """
+    ways = _Ways(asked, device, survey)
+    offers = _Offers(plugins, asked, device, survey)
     steps: list[Step] = []
     branches: list[Branch] = []
-    ends: dict[tuple[Conversion, ...], list[tuple[str | None, Precision]]] = {}
+    ends: dict[tuple[int, ...], list[tuple[str | None, Precision]]] = {}  # by identity: an equal path is the same one
     for path in graphs.paths(graph, source, asked.limit, asked.targets):
+        here = tuple(map(id, path))
+        ends[here] = []
         if not path:
-            ends[()] = [(None, precision)]
-            branches += _branches(plugins, asked, source, None, source, precision, device)
+            ends[here].append((None, precision))
+            branches += offers.on(source, None, source, precision)
             continue
-        last = path[-1]
-        obstacle = _obstacle(last, device, survey)
-        ends[path] = []
-        for parent, before in ends[path[:-1]]:
+        last, way = path[-1], ways.of(path[-1])
+        for parent, before in ends[here[:-1]]:
             after = _coarser(before, last.variant)
-            for choice in _choices(last, asked.options):
+            for choice in way.choices:
                 name = _step_name(parent or source, last, choice)
-                if obstacle is not None:
-                    branches.append(_dead_end(name, last, choice, after, device, obstacle))
+                if way.obstacle is not None:
+                    branches.append(_dead_end(name, last, choice, after, device, way.obstacle))
                     continue
-                where = device if kind(device) in last.declaration.devices else CPU
                 steps.append(
-                    Step(name=name, parent=parent, conversion=last, choice=choice, precision=after, device=where)
+                    Step(name=name, parent=parent, conversion=last, choice=choice, precision=after, device=way.device)
                 )
-                ends[path].append((name, after))
-                branches += _branches(plugins, asked, last.target, name, name, after, device)
-    wanted = [_probed(branch, survey) for branch in branches if _wanted(branch, asked, source)]
-    _require_paths(wanted, asked, graph, source)
-    wanted += _beside(branches, wanted, _baseline(plugins, source), survey)
-    return Plan(steps=_needed(steps, wanted), branches=tuple(wanted))
+                ends[here].append((name, after))
+                branches += offers.on(last.target, name, name, after)
+    _require_paths(branches, asked, graph, source)
+    branches += _beside(branches, offers, source, precision)
+    return Plan(steps=_needed(steps, branches), branches=tuple(branches))
 
 
-def _baseline(plugins: Plugins, source: str) -> str | None:
-    declared = plugins.formats.get(source)
-    runner = plugins.runners.get(declared.reference or "") if declared else None
-    return baseline_name(source, runner) if runner else None
-
-
-def _beside(branches: list[Branch], wanted: list[Branch], baseline: str | None, survey: Survey) -> list[Branch]:
+def _beside(branches: list[Branch], offers: _Offers, source: str, precision: Precision) -> list[Branch]:
     """The source's own branch where it was not asked for: without it there is nothing to compare with."""
-    if any(branch.name == baseline for branch in wanted):
+    declared = offers.plugins.formats.get(source)
+    runner = offers.plugins.runners.get(declared.reference or "") if declared else None
+    baseline = baseline_name(source, runner) if runner else None
+    if any(branch.name == baseline for branch in branches):
         return []
-    own = [_probed(branch, survey) for branch in branches if branch.name == baseline]
-    return [attrs.evolve(branch, comparison=True) for branch in own if branch.unavailable is None]
+    everything = attrs.evolve(offers.asked, runners=None, targets=None)
+    own = _Offers(offers.plugins, everything, offers.device, offers.survey).on(source, None, source, precision)
+    return [attrs.evolve(b, comparison=True) for b in own if b.name == baseline and b.unavailable is None]
+
+
+@frozen
+class _Way:
+    """What is the same wherever a path takes this conversion."""
+
+    choices: tuple[Choice, ...]
+    device: str
+    obstacle: Unavailable | None
+
+
+@define
+class _Ways:
+    """Each conversion looked at once, though thousands of paths may take it."""
+
+    asked: Wishes
+    device: str
+    survey: Survey
+    _known: dict[int, _Way] = field(init=False, factory=dict)
+
+    def of(self, conversion: Conversion) -> _Way:
+        found = self._known.get(id(conversion))
+        if found is None:
+            found = self._known[id(conversion)] = _Way(
+                choices=tuple(_choices(conversion, self.asked.options)),
+                device=self.device if kind(self.device) in conversion.declaration.devices else CPU,
+                obstacle=_obstacle(conversion, self.device, self.survey),
+            )
+        return found
+
+
+@frozen
+class _Offer:
+    """One runner, in one variant with one choice of options, wherever a path ends in its format."""
+
+    runner: Runner
+    label: str
+    variant: Variant | None
+    choice: Choice
+    obstacle: Unavailable | None
+
+
+@define
+class _Offers:
+    """What runs each format, looked up once for each, though thousands of paths may end in it."""
+
+    plugins: Plugins
+    asked: Wishes
+    device: str
+    survey: Survey
+    _runners: dict[str, list[Runner]] = field(init=False)
+    _known: dict[str, tuple[_Offer, ...]] = field(init=False, factory=dict)
+
+    @_runners.default
+    def _by_format(self) -> dict[str, list[Runner]]:
+        return graphs.runners_by_format(self.plugins)
+
+    def on(self, format_name: str, step: str | None, path: str, before: Precision) -> Iterator[Branch]:
+        """A branch for every variant of every runner that takes the format and is asked for."""
+        if format_name not in self._known:
+            self._known[format_name] = tuple(self._made(format_name))
+        for offer in self._known[format_name]:
+            yield Branch(
+                name=f"{path} @ {offer.label}",
+                step=step,
+                format=format_name,
+                runner=offer.runner,
+                choice=offer.choice,
+                precision=_coarser(before, offer.variant),
+                device=self.device,
+                unavailable=offer.obstacle,
+            )
+
+    def _made(self, format_name: str) -> Iterator[_Offer]:
+        asked = self.asked
+        for runner in self._runners.get(format_name, ()):
+            wanted = (asked.runners is None or runner.name in asked.runners) and (
+                asked.targets is None or format_name in asked.targets
+            )
+            for variant in runner.variants or (None,):
+                requirements = (*runner.requirements, *(variant.requirements if variant else ()))
+                obstacle = _misplaced(runner.devices, self.device, self.survey) or (
+                    missing(requirements) or probed(requirements, self.survey)
+                )
+                whole = attrs.evolve(runner, requirements=requirements)
+                default = variant.options if variant else None
+                # what is not wanted is looked at all the same: its options may be wrong
+                for choice in wishes.choices(asked.options, (f"@{runner.name}",), runner.options, default):
+                    inside = ",".join(filter(None, (variant.name if variant else "", choice.label)))
+                    if wanted:
+                        label = runner.name + (f"[{inside}]" if inside else "")
+                        yield _Offer(whole, label, variant, choice, obstacle)
 
 
 def _step_name(parent: str, conversion: Conversion, choice: Choice) -> str:
@@ -156,28 +252,6 @@ def _choices(conversion: Conversion, options: Options) -> Iterator[Choice]:
     for choice in wishes.choices(said, (conversion.target, edge), conversion.declaration.options, default):
         if choice.value == default or default in others or choice.value not in others:  # else another variant does it
             yield choice
-
-
-def _branches(
-    plugins: Plugins, asked: Wishes, format_name: str, step: str | None, path: str, before: Precision, device: str
-) -> Iterable[Branch]:
-    """A branch for every variant of every runner that takes the format."""
-    for runner in graphs.runners_for(plugins, format_name):
-        for variant in runner.variants or (None,):
-            precision = _coarser(before, variant)
-            default = variant.options if variant else None
-            for choice in wishes.choices(asked.options, (f"@{runner.name}",), runner.options, default):
-                inside = ",".join(filter(None, (variant.name if variant else "", choice.label)))
-                requirements = (*runner.requirements, *(variant.requirements if variant else ()))
-                yield Branch(
-                    name=f"{path} @ {runner.name}" + (f"[{inside}]" if inside else ""),
-                    step=step,
-                    format=format_name,
-                    runner=attrs.evolve(runner, requirements=requirements),
-                    choice=choice,
-                    precision=precision,
-                    device=device,
-                )
 
 
 def _coarser(before: Precision, variant: Variant | None) -> Precision:
@@ -232,27 +306,6 @@ def probed(requirements: Iterable[Requirement | Probe], survey: Survey) -> Unava
     return next((survey.obstacles[check] for check in checks if check in survey.obstacles), None)
 
 
-def _probed(branch: Branch, survey: Survey) -> Branch:
-    """The branch with what stands in its runner's way."""
-    if branch.runner is None:
-        return branch
-    requirements = branch.runner.requirements
-    obstacle = (
-        _misplaced(branch.runner.devices, branch.device, survey)
-        or missing(requirements)
-        or probed(requirements, survey)
-    )
-    return attrs.evolve(branch, unavailable=obstacle)
-
-
-def _wanted(branch: Branch, asked: Wishes, source: str) -> bool:
-    if asked.runners is not None and branch.runner is not None and branch.runner.name not in asked.runners:
-        return False
-    if asked.targets is None or branch.runner is None:
-        return True
-    return branch.format in asked.targets or (branch.step is None and source in asked.targets)
-
-
 def _require_paths(branches: list[Branch], asked: Wishes, graph: Graph, source: str) -> None:
     if any(branch.runner is not None for branch in branches) or any(b.unavailable for b in branches):
         return
@@ -285,12 +338,17 @@ def questions_of(plugins: Plugins, graph: Graph, device_kinds: Mapping[str, int]
     """The probes whose other requirements hold, of conversions and runners for these device kinds."""
     kinds = set(device_kinds)
     found: dict[str, Probe] = {}
-    declared = [*(c.declaration for c in graph.conversions), *plugins.runners.values(), *plugins.profilers.values()]
-    for one in (one for one in declared if kinds & set(one.devices or kinds)):
+    for c in graph.conversions:
+        asked = probes(c.declaration.requirements) + (probes(c.variant.requirements) if c.variant else ())
+        if asked and c.unavailable is None and not kinds.isdisjoint(c.declaration.devices or kinds):
+            found.update({str(probe.check): probe for probe in asked})
+    others: list[Runner | Profiler] = [*plugins.runners.values(), *plugins.profilers.values()]
+    for one in (one for one in others if not kinds.isdisjoint(one.devices or kinds)):
         for variant in getattr(one, "variants", None) or (None,):
             requirements = (*one.requirements, *(variant.requirements if variant else ()))
-            if missing(requirements) is None:
-                found.update({str(probe.check): probe for probe in probes(requirements)})
+            asked = probes(requirements)
+            if asked and missing(requirements) is None:
+                found.update({str(probe.check): probe for probe in asked})
     return tuple(found[name] for name in sorted(found))
 
 

@@ -96,8 +96,9 @@ def _check_depth(data: Any) -> None:
     for _ in range(LEVELS):
         nested = [value for value in level if isinstance(value, dict | list)]
         level = [item for value in nested for item in (value.values() if isinstance(value, dict) else value)]
-    if level:
-        raise ValueError(f"nested more than {LEVELS} levels deep")
+        if not level:
+            return
+    raise ValueError(f"nested more than {LEVELS} levels deep")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

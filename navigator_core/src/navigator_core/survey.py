@@ -14,6 +14,8 @@ from navigator_core.errors import RequestError, unknown
 from navigator_core.worker import Emit
 
 CPU = "cpu"
+ACCELERATOR = ("gpu", "accelerator")
+"""What people call any of them."""
 
 
 @frozen(kw_only=True)
@@ -60,18 +62,23 @@ def kind(device: str) -> str:
     return device.partition(":")[0]
 
 
-def choose(wanted: str, survey: Survey, declared: Iterable[str], runs_on: Iterable[str]) -> DeviceInfo:
+def check_kind(wanted: str, declared: Iterable[str]) -> None:
+    """Raises RequestError for a device kind that no plugin declares; for "gpu" it names the accelerators."""
+    kinds = {CPU, *declared}
+    if wanted != "auto" and kind(wanted) not in kinds:
+        meant = kinds - {CPU} if kind(wanted).lower() in ACCELERATOR else ()
+        raise unknown("device", wanted, {*kinds, "auto"}, meant)
+
+
+def choose(wanted: str, survey: Survey, runs_on: Iterable[str]) -> DeviceInfo:
     """The device to optimize for. "auto" is the first accelerator that the source itself can run on, else the CPU.
 
-    Raises RequestError for a kind that no plugin declares and for a device that is not there.
+    Raises RequestError for a device that is not there.
     """
-    kinds = set(declared)
     if wanted == "auto":
         fits = set(runs_on) - {CPU}
         usable = [device for device in survey.devices if kind(device.name) in fits]
         return usable[0] if usable else _named(CPU, survey)
-    if kind(wanted) not in kinds:
-        raise unknown("device", wanted, {*kinds, "auto"})
     return _named(wanted, survey)
 
 

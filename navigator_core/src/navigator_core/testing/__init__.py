@@ -13,6 +13,7 @@ the values too. Nothing here imports pytest, and the core does not depend on it.
 """
 
 from navigator_core.testing.conversion_contract import ConversionContract
+from navigator_core.testing.options_contract import Effect, OptionsContract
 from navigator_core.testing.plugin_contract import PluginContract
 from navigator_core.testing.runner_contract import RunnerCase, RunnerContract
 from navigator_core.testing.tensors_contract import TensorsContract
@@ -20,6 +21,8 @@ from navigator_core.testing.using import using
 
 __all__ = [
     "ConversionContract",
+    "Effect",
+    "OptionsContract",
     "PluginContract",
     "RunnerCase",
     "RunnerContract",

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
+from unittest import SkipTest
 
 import numpy as np
 
@@ -16,8 +18,10 @@ from navigator_core import optimize, request, tensors
 from navigator_core.candidates import Candidate
 from navigator_core.declarations import Framework
 from navigator_core.plugins import Plugins
+from navigator_core.reference import StoredBatch
 from navigator_core.report import Report
 from navigator_core.results import Tolerance
+from navigator_core.signature import Call, describe_outputs
 from navigator_core.testing.using import using
 
 
@@ -111,26 +115,70 @@ class ConversionContract:
             assert set(checks.values()) == {"ok"}, f"{candidate.name}: {checks}"
 
     def test_it_answers_as_the_source_where_the_user_loads_it(self) -> None:
-        signature, reference = self._report.signature, self._report.reference
-        assert reference is not None
-        assert self._report.reference_folder is not None
-        given = reference.batches[0]
-        call = signature.bind(given.inputs(self._report.reference_folder))
-        expected = given.reference(self._report.reference_folder)
         for candidate in self.candidates():
             with candidate.load() as loaded:
-                outputs = signature.flatten(loaded(*call.args, **call.kwargs))
-            for name, array in expected.items():
-                found = tensors.to_numpy(outputs[name])
-                scale = float(np.abs(array).max(initial=0.0)) or 1.0
-                near = found.shape == array.shape and np.allclose(found, array, rtol=1e-2, atol=1e-2 * scale)
-                assert near, f"{candidate.name}: output {name!r} is\n{found}\ninstead of\n{array}"
+                for batch in self._batches():
+                    call = self._call(batch)
+                    found = self._report.signature.flatten(loaded(*call.args, **call.kwargs))
+                    for name, array in batch.reference(self._folder()).items():
+                        _near(tensors.to_numpy(found[name]), array, f"{candidate.name}: {batch.name}: output {name!r}")
+
+    def test_it_gives_back_the_containers_of_the_source_and_the_tensors_passed_in(self) -> None:
+        signature, call = self._report.signature, self._call(self._batches()[0])
+        expected = signature.structure.output if signature.structure else None
+        for candidate in self.candidates():
+            with candidate.load() as loaded:
+                outputs = loaded(*call.args, **call.kwargs)
+            node, leaves = describe_outputs(outputs)
+            if expected is None:
+                assert list(outputs) == [spec.name for spec in signature.outputs]
+            else:
+                assert node == expected, f"{candidate.name}: outputs are built as {node} instead of {expected}"
+            kinds = {name: type(value).__name__ for name, value in leaves.items()}
+            assert set(kinds.values()) == {"ndarray"}, f"{candidate.name}: called with arrays, it gives {kinds}"
+
+    def test_arguments_may_be_given_by_name_in_any_order(self) -> None:
+        signature, batch = self._report.signature, self._batches()[0]
+        call = self._call(batch)
+        passed = [parameter for parameter in signature.parameters if parameter.node is not None]
+        if any(parameter.kind not in ("either", "keyword") for parameter in passed):
+            raise SkipTest("the model takes arguments by position only")
+        by_position = [parameter.name for parameter in passed if parameter.given == "positional"]
+        named = {**dict(zip(by_position, call.args, strict=True)), **call.kwargs}
+        for candidate in self.candidates():
+            with candidate.load() as loaded:
+                found = signature.flatten(loaded(**dict(reversed(named.items()))))
+            for name, array in batch.reference(self._folder()).items():
+                _near(tensors.to_numpy(found[name]), array, f"{candidate.name}: called by name, output {name!r}")
+
+    def test_two_loads_give_the_same_answers(self) -> None:
+        call = self._call(self._batches()[0])
+        for candidate in self.candidates():
+            answers = []
+            for _ in range(2):
+                with candidate.load() as loaded:
+                    answers.append(self._report.signature.flatten(loaded(*call.args, **call.kwargs)))
+            for name in answers[0]:
+                one, other = (tensors.to_numpy(answer[name]) for answer in answers)
+                _near(other, one, f"{candidate.name}: loaded again, output {name!r}", 1e-6)
 
     def test_the_source_is_unchanged(self) -> None:
         assert self._changed is None, self._changed
 
     def test_nothing_is_left_in_the_working_directory(self) -> None:
         assert self._left_behind == []
+
+    def _folder(self) -> Path:
+        assert self._report.reference_folder is not None
+        return self._report.reference_folder
+
+    def _batches(self) -> Sequence[StoredBatch]:
+        """Inputs of the sizes that the dynamic axes may have, with what the source answered."""
+        found: Sequence[StoredBatch] = self._report.reference.batches
+        return found
+
+    def _call(self, batch: StoredBatch) -> Call:
+        return self._report.signature.bind(batch.inputs(self._folder()))
 
     def candidates(self) -> list[Candidate]:
         """What runs the artifact here; there must be some, and all of it must be right."""
@@ -147,6 +195,12 @@ class ConversionContract:
 
 def _target(conversion: str) -> str:
     return conversion.rpartition("->")[2].partition("[")[0]
+
+
+def _near(found: np.ndarray, expected: np.ndarray, what: str, rtol: float = 1e-2) -> None:
+    scale = float(np.abs(expected).max(initial=0.0)) or 1.0
+    near = found.shape == expected.shape and np.allclose(found, expected, rtol=rtol, atol=rtol * scale, equal_nan=True)
+    assert near, f"{what} is\n{found}\ninstead of\n{expected}"
 
 
 def _state(model: Any, plugins: Plugins) -> Any:

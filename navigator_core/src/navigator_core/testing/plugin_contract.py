@@ -7,18 +7,21 @@ import inspect
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
 import attrs
+import importlib_metadata
 from attrs import frozen
 
 from navigator_core import serde
 from navigator_core.availability import missing, parse, probes, run_probe
 from navigator_core.declarations import Format, Framework, Probe, Ref, Requirement
-from navigator_core.plugins import Plugins, discover
+from navigator_core.plugins import GROUP, Plugins, discover
+from navigator_core.testing import isolation
+from navigator_core.testing.isolation import Import
 
 _Requirements = tuple[Requirement | Probe, ...]
 
@@ -63,7 +66,9 @@ class PluginContract:
             forbidden = ("tinyrt", "numpy")
 
     The modules of `Tensors` are imported in every process that meets a tensor, so they may not import these either,
-    numpy excepted. ``unrelated`` are values that are no models of this plugin.
+    numpy excepted. Of an installed plugin, each implementation is also imported where nothing but the plugin's own
+    dependencies and the requirements it declares can be found. ``unrelated`` are values that are no models of this
+    plugin.
     """
 
     module: str
@@ -97,6 +102,33 @@ class PluginContract:
                     parse(text)  # raises PluginError
             assert requirement.remedy != "", f"{requirement} has an empty remedy; leave it out for 'pip install'"
 
+    def test_what_an_implementation_requires_is_enough_to_import_it(self) -> None:
+        asked = [one for one in _implemented(self.found()) if _holds(one.requirements)]
+        imports = dict.fromkeys(Import(_module(one), self._not_required(one)) for one in asked)
+        for one, refusal in zip(imports, isolation.attempt(list(imports)), strict=True):
+            assert refusal is None, (
+                f"with what is required and nothing else, {one.module} cannot be imported: {refusal}"
+            )
+
+    def test_without_something_required_an_import_says_what_is_missing_if_it_fails(self) -> None:
+        cases: dict[Import, set[str]] = {}
+        for one in _implemented(self.found()):
+            needed = [r for r in one.requirements if isinstance(r, Requirement)]
+            absent = [r for r in needed if missing([r]) is not None]
+            for requirement in needed:
+                hidden = isolation.packages_of(_names_of([requirement]))
+                named = {*hidden, *(name.replace("-", "_") for name in _names_of([requirement, *absent]))}
+                cases.setdefault(Import(_module(one), hidden), set()).update(named)
+        for (one, names), refusal in zip(cases.items(), isolation.attempt(list(cases)), strict=True):
+            said = refusal is None or (refusal.expected and any(name in refusal.text for name in names))
+            assert said, (
+                f"without {' or '.join(sorted(names))}, importing {one.module} must work, or raise an ImportError that "
+                f"names it; it raises {refusal}"
+            )
+
+    def test_declaring_twice_declares_the_same(self) -> None:
+        assert self.found() == self.found()
+
     def test_options_are_frozen_have_defaults_and_survive_the_journey_to_a_worker(self) -> None:
         for where, cls, given in _options(self.found()):
             assert attrs.has(cls), f"the options of {where}, {cls.__name__}, must be an attrs class"
@@ -128,6 +160,15 @@ class PluginContract:
         """What the plugin declares."""
         return discover(extra=[(self.module, import_module(self.module))], entry_points=False)
 
+    def _not_required(self, one: Any) -> frozenset[str]:
+        """What is to be out of sight: all but the plugin's own dependencies and this declaration's requirements."""
+        points = importlib_metadata.entry_points(group=GROUP)
+        own = [point.dist.name for point in points if point.value == self.module and point.dist is not None]
+        if not own:
+            return frozenset()  # not installed: what it depends on is not known
+        required = [text for r in one.requirements if isinstance(r, Requirement) for text in r.any_of]
+        return isolation.packages_beyond([*own, *required])
+
 
 def _packages(modules: list[str]) -> set[str]:
     return {name.partition(".")[0] for name in modules}
@@ -135,6 +176,14 @@ def _packages(modules: list[str]) -> set[str]:
 
 def _none(what: str, found: set[str] | list[str]) -> None:
     assert not found, f"{what} {', '.join(sorted(found))}".strip()
+
+
+def _module(one: Any) -> str:
+    return str(one.implementation.target.partition(":")[0])
+
+
+def _names_of(requirements: Iterable[Requirement]) -> list[str]:
+    return [parse(text).name for requirement in requirements for text in requirement.any_of]
 
 
 def _references(found: Plugins) -> Iterator[_Reference]:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import gc
+import time
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from unittest import SkipTest
 
 import numpy as np
-from attrs import frozen
+from attrs import evolve, frozen
 
 from navigator_core import tensors
 from navigator_core.declarations import Context, LoadedModel, Runner
 from navigator_core.plugins import discover
+from navigator_core.signature import Dim, Names, Signature, TensorSpec
+from navigator_core.survey import kind
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -51,6 +58,8 @@ class RunnerContract:
     """None: the runner's defaults."""
     rtol: float = 1e-5
     atol: float = 1e-6
+    same_bits: bool = True
+    """False: two loads may differ in the last bits, as where kernels are picked by their times."""
 
     def case(self, folder: Path) -> RunnerCase:
         """The model, made anew for each test in an empty folder."""
@@ -109,6 +118,59 @@ class RunnerContract:
             ]
         assert changed == [], f"the call changed its inputs {changed}"
 
+    def test_a_dynamic_axis_takes_other_sizes_and_outputs_follow(self, tmp_path: Path) -> None:
+        case = self.case(tmp_path)
+        signature = case.context.signature
+        seen: dict[str, set[int]] = {name: set() for name in signature.dims()}
+        with self.loaded(case) as run:
+            for inputs, _ in case.calls:
+                sizes = _sizes(signature.inputs, inputs)
+                outputs = _sizes(signature.outputs, run(inputs))
+                for name, size in sizes.items():
+                    seen[name].add(size)
+                wrong = {name: size for name, size in outputs.items() if size != sizes.get(name, size)}
+                assert wrong == {}, f"called with {_shapes(inputs)}, axes of the outputs have the sizes {wrong}"
+        alike = [name for name, found in seen.items() if len(found) < 2]
+        assert alike == [], f"all calls have the same size of {alike}: give calls of two sizes of each dynamic axis"
+
+    def test_outputs_are_of_the_kind_that_is_declared_and_on_the_device(self, tmp_path: Path) -> None:
+        case = self.case(tmp_path)
+        device = case.context.device
+        with self.loaded(case) as run:
+            meant = run.runner.devices or (kind(device),)
+            assert kind(device) in meant, f"the case is for {device}, {self.runner} is declared for {', '.join(meant)}"
+            given = run.bring_in(case.calls[0][0])
+            passed = tensors.kind_of(next(iter(given.values())))
+            for name, value in run.call(given).items():
+                found = tensors.kind_of(value)
+                assert found == passed, (
+                    f"output {name!r} is a {type(value).__name__}, no tensor of {run.runner.tensors}"
+                )
+                here = tensors.device_of(value) if found and hasattr(found.module, "device") else device
+                assert kind(here) == kind(device), f"output {name!r} is on {here}, where {device} was asked for"
+
+    def test_names_that_the_artifact_has_for_its_tensors_are_followed(self, tmp_path: Path) -> None:
+        case = self.case(tmp_path)
+        if not isinstance(case.model, Path):
+            raise SkipTest("a live model has no names of its own: it is called as the signature says")
+        inputs, expected = case.calls[0]
+        with self.loaded(evolve(case, context=_renamed(case.context))) as run:
+            found = run({_ours(name): array for name, array in inputs.items()})
+        self._close(found, {_ours(name): array for name, array in expected.items()}, "called by other names of ours")
+
+    def test_two_loads_give_the_same_answers(self, tmp_path: Path) -> None:
+        case = self.case(tmp_path)
+        answers = []
+        for _ in range(2):
+            with self.loaded(case) as run:
+                answers.append([run(inputs) for inputs, _ in case.calls])
+        for (inputs, _), first, second in zip(case.calls, *answers, strict=True):
+            self._close(second, first, f"loaded again and called with {_shapes(inputs)}")
+            bits = all(first[name].tobytes() == second[name].tobytes() for name in first)
+            assert bits or not self.same_bits, (
+                f"loaded again, the answers to {_shapes(inputs)} differ in their last bits"
+            )
+
     def test_a_missing_input_is_named(self, tmp_path: Path) -> None:
         case = self.case(tmp_path)
         inputs, _ = case.calls[0]
@@ -135,6 +197,24 @@ class RunnerContract:
             run(case.calls[0][0])
             run.model.close()
             run.model.close()
+
+    def test_nothing_is_held_of_a_model_that_was_closed_and_let_go(self, tmp_path: Path) -> None:
+        case = self.case(tmp_path)
+        self._used(case)  # what the runtime itself keeps for good, it has after the first time
+        before = _held(tmp_path)
+        remembered = self._used(case)
+        deadline = time.monotonic() + 5  # threads take a moment to end
+        while (gc.collect(), left := _held(tmp_path) - before)[1] and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not left, f"after a second model was closed, there is still {', '.join(map(str, left))}"
+        assert remembered() is None, "something still refers to the call of a model that was closed and let go"
+
+    def _used(self, case: RunnerCase) -> Callable[[], object]:
+        """Load it, call it and close it; what is given says whether something still refers to it."""
+        with self.loaded(case) as run:
+            run(case.calls[0][0])
+            call = run.model.call
+            return weakref.ref(getattr(call, "__self__", call))
 
     @contextmanager
     def loaded(self, case: RunnerCase) -> Iterator[_Run]:
@@ -184,6 +264,50 @@ class _Run:
 
     def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
         return _numpy(self.raw(inputs))
+
+
+def _sizes(specs: Sequence[TensorSpec], arrays: Arrays) -> dict[str, int]:
+    """The sizes of dynamic axes, by name."""
+    return {
+        axis.name: size
+        for spec in specs
+        for axis, size in zip(spec.shape, arrays[spec.name].shape, strict=True)
+        if isinstance(axis, Dim)
+    }
+
+
+def _ours(name: str) -> str:
+    return f"ours.{name}"
+
+
+def _renamed(context: Context) -> Context:
+    """The context with other names in the signature, which lead to those of the artifact."""
+    signature, names = context.signature, context.names
+    return evolve(
+        context,
+        signature=Signature(
+            tuple(evolve(spec, name=_ours(spec.name)) for spec in signature.inputs),
+            tuple(evolve(spec, name=_ours(spec.name)) for spec in signature.outputs),
+        ),
+        names=Names(
+            {_ours(spec.name): names.inputs.get(spec.name, spec.name) for spec in signature.inputs},
+            {_ours(spec.name): names.outputs.get(spec.name, spec.name) for spec in signature.outputs},
+        ),
+        samples=[{_ours(name): array for name, array in sample.items()} for sample in context.samples],
+    )
+
+
+def _held(folder: Path) -> Counter[str]:
+    """What this process has open, its threads, and what of the folder is mapped."""
+    found: Counter[str] = Counter()
+    for handle in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # the listing's own
+            found[f"the open file {handle.readlink()}"] += 1
+    found["a thread more"] = len(list(Path("/proc/self/task").iterdir()))
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        if str(folder) in line:
+            found[f"the mapped file {line.split(maxsplit=5)[-1]}"] += 1
+    return found
 
 
 def _numpy(outputs: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from navigator_core.declarations import Tensors
 from navigator_core.plugins import discover
+from navigator_core.survey import kind
 from navigator_core.tensors import NUMPY
 
 
@@ -86,6 +87,11 @@ class TensorsContract:
             moved = move(self.made(array), self.device)
             assert source.is_tensor(moved)
             assert np.array_equal(source.to_numpy(moved), array)
+
+    def test_a_tensor_is_made_where_it_is_asked_for(self) -> None:
+        where = getattr(self.source(), "device", None)
+        found = where(self.made(np.zeros(2, "float32"))) if where else self.device
+        assert kind(found) == kind(self.device), f"asked for {self.device}, a tensor is made on {found}"
 
     def made(self, array: np.ndarray) -> Any:
         """The array as a tensor of this kind."""
