@@ -24,7 +24,8 @@ SENSITIVE = frozenset({
     # sums that overflow or lose their small parts, and functions that magnify an error
     "CumSum", "DFT", "Exp", "GroupNormalization", "InstanceNormalization", "LayerNormalization", "Log", "LogSoftmax",
     "LpNormalization", "MeanVarianceNormalization", "Pow", "RMSNormalization", "ReduceL1", "ReduceL2", "ReduceLogSum",
-    "ReduceLogSumExp", "ReduceMean", "ReduceProd", "ReduceSum", "ReduceSumSquare", "STFT", "Softmax", "Softplus",
+    "ReduceLogSumExp", "ReduceMean", "ReduceProd", "ReduceSum", "ReduceSumSquare", "STFT", "ScatterElements",
+    "ScatterND", "Softmax", "Softplus",
     # values that decide a place, an order or an integer
     "Ceil", "DequantizeLinear", "DynamicQuantizeLinear", "Floor", "GridSample", "MaxRoiPool", "Mod", "QuantizeLinear",
     "Range", "Resize", "RoiAlign", "Round", "TopK", "Upsample",
