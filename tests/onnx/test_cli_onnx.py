@@ -63,8 +63,9 @@ def test_a_file_is_optimized_saved_shown_and_profiled(desk):
     )
     report = json.loads(done.stdout)
     tried = {one["name"] for one in report["candidates"] if one["status"] == "ok"}
-    assert tried == {"onnx @ onnxruntime-cpu[threads=1]", "onnx @ onnxruntime-cpu[threads=2]"}
-    assert report["best"] in tried
+    unchanged = {"onnx @ onnxruntime-cpu[threads=1]", "onnx @ onnxruntime-cpu[threads=2]"}
+    assert {name for name in tried if not name.startswith("onnx->onnx")} == unchanged
+    assert report["best"] in unchanged
     assert report["objective"]["minimize"] == "p50"
 
     assert f"best: {report['best']}" in navigator("show", "model.nav", check=0).stdout

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from onnx.reference import ReferenceEvaluator
-from onnx_models import context, linear, model, node, value, write
+from onnx_models import context, convnet, inputs, linear, model, node, value, write
 
 from navigator_core import availability, testing
-from navigator_onnx.plugin import TENSORRT
+from navigator_onnx.requirements import SLIM, TENSORRT
 
 MODULE = "navigator_onnx.plugin"
 
@@ -19,6 +19,7 @@ class TestPlugin(testing.PluginContract):
 class TestOrtValue(testing.TensorsContract):
     module = MODULE
     kind = "ortvalue"
+    widened = ("bfloat16",)
 
 
 def two_in_two_out():
@@ -50,6 +51,32 @@ class TestOnnxRuntimeOnTheCpu(testing.RunnerContract):
             }
             calls.append((inputs, dict(zip(("scaled", "sum"), evaluate.run(None, inputs), strict=True))))
         return testing.RunnerCase(path, context(path), calls)
+
+
+class OfOnnx(testing.ConversionContract):
+    """From an .onnx file that has something for every pass to do."""
+
+    module = MODULE
+
+    def source(self, folder):
+        return write(folder / "model.onnx", convnet()), [inputs("convnet"), inputs("convnet", 3)]
+
+
+@pytest.mark.skipif(availability.missing((SLIM,)) is not None, reason="onnxslim is not installed")
+class TestSlim(OfOnnx):
+    conversion = "onnx->onnx[slim]"
+
+
+class TestFp16(OfOnnx):
+    conversion = "onnx->onnx[fp16]"
+
+
+class TestInt8Dynamic(OfOnnx):
+    conversion = "onnx->onnx[int8-dynamic]"
+
+
+class TestInt8Qdq(OfOnnx):
+    conversion = "onnx->onnx[int8-qdq]"
 
 
 NO_TENSORRT = availability.missing(TENSORRT) or next(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from navigator_core import Probe, Requirement
+from navigator_core import BF16, FP16, INT8, Probe, Requirement
 from navigator_onnx import plugin
 from navigator_onnx.options import CpuOptions, GpuOptions, TensorRTOptions
 
@@ -76,10 +76,26 @@ def test_every_reference_leads_somewhere(ref):
     assert ref.resolve() is not None
 
 
-@pytest.mark.parametrize("thing", declared(), ids=lambda t: getattr(t, "name", "onnx->tensorrt"))
+def name(thing):
+    return getattr(thing, "name", None) or f"{thing.source}->{thing.target}{[v.name for v in thing.variants]}"
+
+
+@pytest.mark.parametrize("thing", declared(), ids=name)
 def test_what_may_be_absent_is_a_requirement_with_a_remedy(thing):
-    assert any(isinstance(r, Requirement) for r in thing.requirements)
+    needs_nothing_more = thing.implementation.target.startswith("navigator_onnx.half:")
+    assert any(isinstance(r, Requirement) for r in thing.requirements) is not needs_nothing_more
     assert all(r.remedy for r in thing.requirements)
+
+
+def test_passes_promise_their_precision_and_the_device_that_can_run_it():
+    passes = {v.name: (v.precision, c.devices) for c in plugin.declare_converters() for v in c.variants}
+    assert passes == {
+        "slim": (None, ("cpu",)),
+        "fp16": (FP16, ("cpu",)),
+        "bf16": (BF16, ("cuda",)),
+        "int8-dynamic": (INT8, ("cpu",)),
+        "int8-qdq": (INT8, ("cpu", "cuda")),
+    }
 
 
 def test_either_onnxruntime_will_do_for_the_cpu_but_only_one_for_the_gpu():

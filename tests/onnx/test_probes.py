@@ -9,6 +9,7 @@ import types
 import onnxruntime
 import pytest
 
+from navigator_core import availability, doctor
 from navigator_onnx import probes
 
 
@@ -30,6 +31,26 @@ def distributions(tmp_path, monkeypatch):
 def test_both_distributions_at_once_are_noticed(distributions):
     distributions("onnxruntime", "onnxruntime-gpu")
     assert "both installed" in probes.one_onnxruntime()
+
+
+def test_the_doctor_says_so_of_the_runners_that_are_lost(tmp_path, monkeypatch):
+    for name in ("onnxruntime", "onnxruntime-gpu"):  # beside what is installed: workers look there too
+        folder = tmp_path / f"{name.replace('-', '_')}-1.20.0.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.20.0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    availability.reset()
+    try:
+        checks = {check.name: check for check in doctor.examine(tmp_path / "workspace")}
+    finally:
+        monkeypatch.undo()
+        availability.reset()
+    for runner in ("onnxruntime-cuda", "onnxruntime-tensorrt"):
+        found = checks[f"runner {runner}"]
+        assert found.status == "unavailable"
+        assert "are both installed" in found.detail
+        assert found.remedy == ("pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu")
+    assert checks["runner onnxruntime-cpu"].status == "ok"
 
 
 @pytest.mark.parametrize("names", [("onnxruntime-gpu",), ("onnxruntime",), ()])

@@ -3,6 +3,7 @@
 import gc
 import weakref
 
+import ml_dtypes
 import numpy as np
 import onnx
 import onnxruntime
@@ -11,8 +12,10 @@ from onnx import TensorProto
 from onnx.reference import ReferenceEvaluator
 from onnx_models import context, linear, model, node, value, write, write_external
 
-from navigator_core import Context, Signature, TensorSpec
+import navigator as nav
+from navigator_core import Context, Signature, TensorSpec, tensors
 from navigator_core.errors import NavigatorError, PluginError
+from navigator_core.memory import PeakMemory
 from navigator_onnx.options import CpuOptions
 from navigator_onnx.run import CPU, cpu, loaded, open_session, session_options
 
@@ -111,10 +114,67 @@ def test_an_output_that_is_not_there_is_an_error_that_lists_them(linear):
 
 
 def test_a_type_that_numpy_lacks_is_refused_when_loading(tmp_path):
-    ends = [value("x", [2], TensorProto.BFLOAT16)], [value("y", [2], TensorProto.BFLOAT16)]
-    path = write(tmp_path / "m.onnx", model([node("Identity", "x", "y")], *ends))
-    with pytest.raises(NavigatorError, match=r"'x' is a tensor\(bfloat16\), which numpy cannot hold"):
+    ends = [value("x", [2], TensorProto.FLOAT8E4M3FN)], [value("y", [2], TensorProto.FLOAT8E4M3FN)]
+    path = write(tmp_path / "m.onnx", model([node("Identity", "x", "y")], *ends, opset=19))
+    with pytest.raises(NavigatorError, match=r"'x' is a tensor\(float8e4m3fn\), which numpy cannot hold"):
         load(path)
+
+
+def in_bfloat16(path):
+    """x squared as a matrix, bfloat16 outside and fp32 inside, and an integer that passes through."""
+    nodes = [
+        node("Cast", "x", "wide", to=TensorProto.FLOAT),
+        node("MatMul", "wide wide", "square"),
+        node("Cast", "square", "y", to=TensorProto.BFLOAT16),
+        node("Identity", "n", "m"),
+    ]
+    inputs = [value("x", ["k", "k"], TensorProto.BFLOAT16), value("n", [2], TensorProto.INT64)]
+    outputs = [value("y", ["k", "k"], TensorProto.BFLOAT16), value("m", [2], TensorProto.INT64)]
+    return write(path, model(nodes, inputs, outputs))
+
+
+@pytest.mark.parametrize("given", [np.float32, ml_dtypes.bfloat16])
+@pytest.mark.parametrize("shape", [(3, 3), (0, 0)])
+def test_bfloat16_goes_in_and_comes_out(tmp_path, given, shape):
+    x = np.random.default_rng(0).standard_normal(shape).astype(ml_dtypes.bfloat16)
+    found = load(in_bfloat16(tmp_path / "m.onnx")).call({"x": x.astype(given), "n": np.array([1, 2])})
+    wide = x.astype(np.float32)
+    assert found["y"].dtype == ml_dtypes.bfloat16
+    np.testing.assert_array_equal(found["y"], (wide @ wide).astype(ml_dtypes.bfloat16))
+    assert found["m"].tolist() == [1, 2]
+
+
+def test_a_model_in_bfloat16_is_verified_against_its_values_in_float32(tmp_path):
+    path = in_bfloat16(tmp_path / "m.onnx")
+    x = np.random.default_rng(0).standard_normal((4, 4)).astype(ml_dtypes.bfloat16)
+    asked = {"batching": False, "runners": ["onnxruntime-cpu"], "workspace": tmp_path / "w"}
+    report = nav.optimize(path, {"x": x, "n": np.array([1, 2])}, **asked)
+    assert report.precision == "bf16"
+    assert report.best.verdict.outputs["y"].max_absolute == 0
+    with report.load() as loaded:
+        found = loaded(x=x, n=np.array([1, 2]))["y"]
+    assert tensors.dtype_of(found) == "bfloat16"
+
+
+LARGE = 2**26  # elements, four times as many bytes
+
+
+def test_a_large_input_is_not_copied(tmp_path):
+    proto = model([node("ReduceMax", "x", "y", keepdims=0)], [value("x", ["n"])], [value("y", [])])
+    found = load(write(tmp_path / "m.onnx", proto), CpuOptions(threads=1))
+    x = np.ones(LARGE, np.float32)
+    with PeakMemory() as memory:
+        found.call({"x": x})
+    assert memory.peak < x.nbytes / 4
+
+
+def test_a_large_output_is_not_copied(tmp_path):
+    proto = model([node("Expand", "x n", "y")], [value("x", [1]), value("n", [1], 7)], [value("y", ["n"])])
+    found = load(write(tmp_path / "m.onnx", proto), CpuOptions(threads=1, enable_mem_arena=False))
+    with PeakMemory() as memory:
+        y = found.call({"x": np.ones(1, np.float32), "n": np.array([LARGE])})["y"]
+    assert 0.9 * y.nbytes < memory.peak < 1.25 * y.nbytes
+    assert not y.flags.owndata
 
 
 def test_a_closed_model_says_so_and_frees_its_session(linear):

@@ -1,5 +1,8 @@
 """ONNX Runtime's GPU providers: what can be shown on a CPU, and the rest on machines that have a GPU."""
 
+import gc
+
+import ml_dtypes
 import numpy as np
 import onnxruntime
 import pytest
@@ -34,9 +37,30 @@ def test_arrays_of_any_shape_and_order_go_there_and_back(array):
     assert (ortvalues.to_numpy(found) == array).all()
 
 
-def test_a_type_that_numpy_lacks_is_not_made_up():
-    with pytest.raises(TypeError, match="bfloat16"):
-        ortvalues.from_numpy(X, "cpu", "bfloat16")
+def test_bfloat16_goes_there_rounded_and_back_exactly():
+    there = ortvalues.from_numpy(X.T, "cpu", "bfloat16")
+    assert ortvalues.dtype(there) == "bfloat16"
+    np.testing.assert_array_equal(ortvalues.to_numpy(there), X.T.astype(ml_dtypes.bfloat16).astype(np.float32))
+    assert ortvalues.on_host(there).ctypes.data == there.data_ptr()
+    assert ortvalues.to_numpy(ortvalues.from_numpy(np.ones((0, 2), np.float32), "cpu", "bfloat16")).shape == (0, 2)
+
+
+def test_bfloat16_stays_on_the_host_from_where_a_session_takes_it():
+    there = ortvalues.from_numpy(X, "cuda:0", "bfloat16")
+    assert there.device_name() == "cpu"
+    assert ortvalues.to_device(there, "cuda:0") is there
+
+
+def test_the_memory_of_a_value_lives_as_long_as_an_array_of_it():
+    expected = X.astype(ml_dtypes.bfloat16)
+    arrays = [ortvalues.on_host(ortvalues.from_numpy(X, "cpu", "bfloat16")) for _ in range(50)]
+    gc.collect()
+    assert all((array == expected).all() for array in arrays)
+
+
+def test_another_type_than_the_arrays_own_is_not_made_up():
+    with pytest.raises(TypeError, match="as float16, only as float32"):
+        ortvalues.from_numpy(X, "cpu", "float16")
 
 
 @pytest.mark.parametrize("other", [X, [1.0], None, type("OrtValue", (), {})()])

@@ -15,8 +15,8 @@ from navigator_core.declarations import Converter, Exporter, Format, Framework, 
 if TYPE_CHECKING:
     from navigator_core.plugins import Plugins
 
-PASSES = 2
-"""How many conversions of a format into itself (onnx->onnx[fp16]) one path may hold."""
+PASSES = 1
+"""How many conversions of a format into itself (onnx->onnx[fp16]) one path may hold: chains would multiply branches."""
 
 Ask = Callable[[Iterable[Requirement | Probe]], Unavailable | None]
 Requirements = tuple[Requirement | Probe, ...]

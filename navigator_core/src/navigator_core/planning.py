@@ -245,9 +245,11 @@ def _choices(conversion: Conversion, options: Options) -> Iterator[Choice]:
     edge = f"{conversion.source}->{conversion.target}"
     default = conversion.variant.options if conversion.variant else None
     mine = wishes.fields_of(conversion.declaration.options)
-    # what is said of a format is for the edges into it that have such a field
-    shared = {name: value for name, value in options.get(conversion.target, {}).items() if name in mine}
-    said = {**options, conversion.target: shared}
+    # what is said of a format or an edge is for the conversions there that have such a field; `check` knows the rest
+    said = {
+        key: {name: value for name, value in options.get(key, {}).items() if name in mine}
+        for key in (conversion.target, edge)
+    }
     others = [v.options for v in conversion.declaration.variants if v is not conversion.variant]
     for choice in wishes.choices(said, (conversion.target, edge), conversion.declaration.options, default):
         if choice.value == default or default in others or choice.value not in others:  # else another variant does it

@@ -5,25 +5,20 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from navigator_core import Converter, Format, Probe, Ref, Requirement, Runner, Tensors, hookimpl
-from navigator_onnx.options import CpuOptions, GpuOptions, TensorRTOptions
+from navigator_core import BF16, FP16, INT8, Converter, Format, Probe, Ref, Runner, Tensors, Variant, hookimpl
+from navigator_onnx.options import (
+    CpuOptions,
+    DynamicOptions,
+    GpuOptions,
+    HalfOptions,
+    QdqOptions,
+    SlimOptions,
+    TensorRTOptions,
+)
+from navigator_onnx.requirements import ORT_CPU, ORT_GPU, SLIM, TENSORRT
 
-ORT_CPU = Requirement(("onnxruntime>=1.18", "onnxruntime-gpu>=1.18"), remedy="pip install 'navigator-onnx[cpu]'")
-ORT_GPU = (
-    Requirement("onnxruntime-gpu>=1.18", remedy="pip install 'navigator-onnx[gpu]'"),
-    Probe(
-        Ref("navigator_onnx.probes:one_onnxruntime"),
-        remedy="pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu",
-    ),
-)
-TENSORRT = (
-    Requirement(("tensorrt>=10", "tensorrt-cu13>=10", "tensorrt-cu12>=10"), "pip install 'navigator-onnx[tensorrt]'"),
-    Requirement("polygraphy>=0.49", "pip install 'navigator-onnx[tensorrt]'"),
-    Probe(
-        Ref("navigator_onnx.probes:tensorrt"),
-        remedy="install the TensorRT libraries that match the NVIDIA driver (https://docs.nvidia.com/deeplearning/tensorrt)",
-    ),
-)
+BOTH = ("cpu", "cuda")
+"""Of a conversion that is told which device its result is for."""
 
 
 @hookimpl
@@ -64,7 +59,47 @@ def declare_converters() -> list[Converter]:
             options=TensorRTOptions,
             requirements=TENSORRT,
             devices=("cuda",),
-        )
+        ),
+        Converter(
+            source="onnx",
+            target="onnx",
+            implementation=Ref("navigator_onnx.simplify:simplify"),
+            options=SlimOptions,
+            variants=(Variant("slim"),),
+            requirements=(SLIM,),
+        ),
+        Converter(
+            source="onnx",
+            target="onnx",
+            implementation=Ref("navigator_onnx.half:fp16"),
+            options=HalfOptions,
+            variants=(Variant("fp16", precision=FP16),),
+        ),
+        Converter(
+            source="onnx",
+            target="onnx",
+            implementation=Ref("navigator_onnx.half:bf16"),
+            options=HalfOptions,
+            variants=(Variant("bf16", precision=BF16),),
+            devices=("cuda",),
+        ),
+        Converter(
+            source="onnx",
+            target="onnx",
+            implementation=Ref("navigator_onnx.quantize:dynamic"),
+            options=DynamicOptions,
+            variants=(Variant("int8-dynamic", precision=INT8),),
+            requirements=(ORT_CPU,),
+        ),
+        Converter(
+            source="onnx",
+            target="onnx",
+            implementation=Ref("navigator_onnx.quantize:qdq"),
+            options=QdqOptions,
+            variants=(Variant("int8-qdq", precision=INT8),),
+            requirements=(ORT_CPU,),
+            devices=BOTH,
+        ),
     ]
 
 

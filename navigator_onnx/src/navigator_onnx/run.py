@@ -12,6 +12,7 @@ import onnxruntime
 
 from navigator_core import Context, LoadedModel
 from navigator_core.errors import NavigatorError
+from navigator_onnx import tensors
 from navigator_onnx.names import Bindings, match
 from navigator_onnx.options import CpuOptions
 
@@ -20,13 +21,15 @@ Provider = str | tuple[str, dict[str, str]]
 
 
 def cpu(source: Path, options: CpuOptions, context: Context) -> LoadedModel:
-    """A session on the CPU: numpy in, numpy out.
+    """A session on the CPU: numpy in, numpy out, neither copied where it is contiguous.
 
-    Arrays of another type than the model declares are refused by ONNX Runtime, never cast. Raises NavigatorError
-    where the file needs what numpy or this ONNX Runtime lacks, PluginError where names do not match.
+    Arrays of another type than the model declares are refused by ONNX Runtime, never cast; numpy lacks bfloat16, which
+    is taken as float32 or of ml_dtypes, and given as the latter. Raises NavigatorError where the file needs what numpy
+    or this ONNX Runtime lacks, PluginError where names do not match.
     """
     session = open_session(source, session_options(options), [CPU])
-    return loaded(NumpyCall(session, bindings(session, context)))
+    bound, half = bindings(session, context), bfloat16(session)
+    return loaded(BFloat16Call(session, bound, half) if half else NumpyCall(session, bound))
 
 
 def session_options(options: CpuOptions) -> onnxruntime.SessionOptions:
@@ -74,12 +77,18 @@ def open_session(
 def bindings(session: onnxruntime.InferenceSession, context: Context) -> Bindings:
     """Names matched, and types checked: NavigatorError for a tensor that numpy cannot hold."""
     for tensor in (*session.get_inputs(), *session.get_outputs()):
-        if not tensor.type.startswith("tensor(") or "bfloat16" in tensor.type or "float8" in tensor.type:
+        if not tensor.type.startswith("tensor(") or any(word in tensor.type for word in ("float8", "float4", "int4")):
             raise NavigatorError(
                 f"{tensor.name!r} is a {tensor.type}, which numpy cannot hold, so it cannot be passed to onnxruntime; "
                 "export the model with float32 or float16 inputs and outputs (a Cast inside keeps the arithmetic)"
             )
     return match(context, [i.name for i in session.get_inputs()], [o.name for o in session.get_outputs()])
+
+
+def bfloat16(session: onnxruntime.InferenceSession) -> frozenset[str]:
+    """The names of the inputs and outputs of that type."""
+    ends = (*session.get_inputs(), *session.get_outputs())
+    return frozenset(tensor.name for tensor in ends if tensor.type == "tensor(bfloat16)")
 
 
 class NumpyCall:
@@ -95,6 +104,25 @@ class NumpyCall:
         """New arrays by our names; each call costs a few microseconds beyond the session's own time."""
         feed = {theirs: np.asarray(inputs[ours]) for ours, theirs in self._inputs}
         return dict(zip(self._ours, self.session.run(self._theirs, feed), strict=True))
+
+
+class BFloat16Call:
+    """A session called as `NumpyCall` is; ONNX Runtime passes bfloat16 only as OrtValues, around the arrays' memory."""
+
+    def __init__(self, session: onnxruntime.InferenceSession, names: Bindings, half: frozenset[str]) -> None:
+        self.session = session
+        self._inputs = [(ours, theirs, theirs in half) for ours, theirs in names.inputs]
+        self._ours = [ours for ours, _ in names.outputs]
+        self._theirs = [theirs for _, theirs in names.outputs]
+
+    def __call__(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """New arrays by our names."""
+        feed = {}
+        for ours, theirs, half in self._inputs:
+            array = np.asarray(inputs[ours])
+            feed[theirs] = tensors.from_numpy(array, "cpu", "bfloat16" if half else str(array.dtype))
+        values = self.session.run_with_ort_values(self._theirs, feed)
+        return dict(zip(self._ours, map(tensors.on_host, values), strict=True))
 
 
 def loaded(call: Any) -> LoadedModel:

@@ -72,7 +72,7 @@ def preload() -> None:
 
 
 class BoundCall:
-    """A session called with OrtValues by our names; outputs are new OrtValues on the device.
+    """A session called with OrtValues by our names; outputs are new OrtValues on the device, bfloat16 on the host.
 
     Each call has a binding of its own: a binding that is used twice writes over the outputs it gave before.
     """
@@ -81,15 +81,16 @@ class BoundCall:
         self.session = session
         self._names = names
         self._ours = [ours for ours, _ in names.outputs]
-        self._device = device, index
+        half = run.bfloat16(session)  # these can be read on the host only
+        self._outputs = [(theirs, *(("cpu", 0) if theirs in half else (device, index))) for _, theirs in names.outputs]
 
     def __call__(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """New OrtValues by our names, computed when this returns."""
         binding = self.session.io_binding()
         for ours, theirs in self._names.inputs:
             binding.bind_ortvalue_input(theirs, inputs[ours])
-        for _, theirs in self._names.outputs:
-            binding.bind_output(theirs, *self._device)
+        for place in self._outputs:
+            binding.bind_output(*place)
         self.session.run_with_iobinding(binding)
         binding.synchronize_outputs()
         return dict(zip(self._ours, binding.get_outputs(), strict=True))

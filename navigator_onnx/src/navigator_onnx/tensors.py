@@ -1,12 +1,20 @@
-"""The kind of tensor that ONNX Runtime keeps on a device: OrtValue. Imports onnxruntime only to make one."""
+"""The kind of tensor that ONNX Runtime keeps on a device: OrtValue. Imports onnxruntime only to make one.
+
+ONNX Runtime passes bfloat16 to and from numpy only by address, on the host: such values stay there, and a session on a
+GPU copies them itself.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import math
 from typing import Any
 
 import numpy as np
 
 NAMES = {"float": "float32", "double": "float64"}
+BFLOAT16 = 16
+"""What ONNX calls the element type."""
 
 
 def is_tensor(value: Any) -> bool:
@@ -16,15 +24,36 @@ def is_tensor(value: Any) -> bool:
 
 
 def to_numpy(value: Any) -> np.ndarray:
-    """A copy on the host."""
-    array: np.ndarray = value.numpy()
-    return array
+    """The values on the host; bfloat16 widened to float32, exactly."""
+    if dtype(value) == "bfloat16":
+        return on_host(value).astype(np.float32)
+    return on_host(value)
+
+
+def on_host(value: Any) -> np.ndarray:
+    """The values on the host in their own type, that of ml_dtypes for bfloat16. Nothing there is copied."""
+    if dtype(value) != "bfloat16":
+        array: np.ndarray = value.numpy()
+        return array
+    import ml_dtypes
+
+    shape = tuple(value.shape())
+    if not math.prod(shape):
+        return np.empty(shape, ml_dtypes.bfloat16)
+    memory = (ctypes.c_uint16 * math.prod(shape)).from_address(value.data_ptr())
+    memory.owner = value  # the array keeps the memory, and this keeps what it belongs to
+    return np.frombuffer(memory, ml_dtypes.bfloat16).reshape(shape)
 
 
 def from_numpy(array: np.ndarray, device: str, dtype: str) -> Any:
-    """The array on ``device``. Raises TypeError for a type that numpy lacks (bfloat16, float8)."""
+    """The array on ``device``; as "bfloat16" rounded, on the host. Raises TypeError for another type than its own."""
     import onnxruntime
 
+    if dtype == "bfloat16":
+        import ml_dtypes
+
+        bits = np.asarray(array, ml_dtypes.bfloat16, order="C").view(np.uint16)
+        return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, BFLOAT16)
     if dtype != str(array.dtype):
         raise TypeError(f"an OrtValue cannot be made from a numpy array as {dtype}, only as {array.dtype}")
     kind, _, index = device.partition(":")
@@ -32,8 +61,10 @@ def from_numpy(array: np.ndarray, device: str, dtype: str) -> Any:
 
 
 def to_device(value: Any, device: str) -> Any:
-    """The value itself where it is on a device of that kind, else a copy there."""
-    return value if value.device_name() == device.partition(":")[0] else from_numpy(value.numpy(), device, dtype(value))
+    """The value itself where it is on a device of that kind, or is of bfloat16; else a copy there."""
+    if value.device_name() == device.partition(":")[0] or dtype(value) == "bfloat16":
+        return value
+    return from_numpy(value.numpy(), device, dtype(value))
 
 
 def dtype(value: Any) -> str:
