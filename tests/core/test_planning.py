@@ -244,3 +244,8 @@ def test_only_probes_that_could_matter_here_are_asked():
 def test_the_baseline_is_the_sources_own_runner_in_its_first_variant():
     assert baseline_name("torch", PLUGINS.runners["eager"]) == "torch @ eager[fp32]"
     assert baseline_name("onnx", PLUGINS.runners["ort"]) == "onnx @ ort"
+
+
+def test_asking_only_for_what_cannot_run_here_is_refused_with_the_reasons():
+    with pytest.raises(NoPathError, match=r"torch->onnx\[dynamo\] @ ort-cuda: needs a cuda device"):
+        planned(runners=("ort-cuda",))

@@ -16,7 +16,7 @@ from navigator_core.conversion import Converted
 from navigator_core.declarations import Format
 from navigator_core.evaluation import Evaluated
 from navigator_core.events import CandidateFinished, Measured, Stage, StepStarted, StepStatus
-from navigator_core.execution import DEFAULT_TIMEOUT, Done, Failed
+from navigator_core.execution import DEFAULT_TIMEOUT, OUT_OF_TIME, Done, Failed
 from navigator_core.meaning import Task
 from navigator_core.planning import Branch, Plan, Step
 from navigator_core.results import Measurement, Status
@@ -127,6 +127,8 @@ def _evaluate(branch: Branch, artifacts: Artifacts, task: Task, active: Session)
     if isinstance(outcome, Done) and outcome.cached:
         for measurement in outcome.value.measurements:
             active.tell(Measured, candidate=branch.name, measurement=measurement)
+    if key is not None and isinstance(outcome, Done) and outcome.value.disturbed:
+        active.workspace.forget(key)  # measured again by the next run, which may find the machine quiet
     declared = artifact.format if artifact else subject.identified.declared
     live = artifact is None and subject.source.framework is not None
     recipe = Recipe(
@@ -187,8 +189,9 @@ def _remedy(failed: Failed, *, here: bool = False) -> str | None:
     if failed.log is None:
         return "give it more time with budget=" if failed.skipped else None
     log = Path(os.path.relpath(failed.log)) if failed.log.is_relative_to(Path.cwd()) else failed.log
+    more = "give it more time with budget=, or " if OUT_OF_TIME in failed.reason else ""
     alone = "" if here else f", or repeat the step alone: python {log.with_name('reproduce.py')}"
-    return f"read {log}{alone}"
+    return f"{more}read {log}{alone}"
 
 
 def _home(task: Task, live: bool) -> Home:

@@ -59,12 +59,16 @@ class Evaluation:
 
 @frozen(kw_only=True)
 class Evaluated:
-    """``reason`` is None when every check holds, else the first that does not. ``failed``: it could not be run."""
+    """``reason`` is None when every check holds, else the first that does not. ``failed``: it could not be run.
+
+    ``disturbed``: other processes took part of the machine while it was measured.
+    """
 
     verdict: Verdict | None
     reason: str | None = None
     failed: bool = False
     measurements: tuple[Measurement, ...] = ()
+    disturbed: bool = False
 
 
 def evaluate(evaluation: Evaluation, folder: Path, emit: worker.Emit) -> Evaluated:
@@ -72,14 +76,14 @@ def evaluate(evaluation: Evaluation, folder: Path, emit: worker.Emit) -> Evaluat
     baseline = worker.empty_rss or rss()
     with evaluation.entrant.loaded() as (run, context):
         if not evaluation.check:
-            return Evaluated(verdict=None, measurements=tuple(_profile(evaluation, run, context, baseline, emit)))
+            return _measured(Evaluated(verdict=None), _profile(evaluation, run, context, baseline, emit))
         emit({"stage": "verify"})
         judged = _verify(evaluation, run, context.signature)
         if judged.reason is not None:
             return judged
         emit({"stage": "profile"})
         try:
-            return evolve(judged, measurements=tuple(_profile(evaluation, run, context, baseline, emit)))
+            return _measured(judged, _profile(evaluation, run, context, baseline, emit))
         except _WrongUnderLoadError as error:
             return evolve(judged, reason=str(error))
 
@@ -166,10 +170,18 @@ def _independent(evaluation: Evaluation, run: Running, signature: Signature) -> 
     return "ok"
 
 
+def _measured(judged: Evaluated, found: Iterator[tuple[Measurement, bool]]) -> Evaluated:
+    rows = list(found)
+    return evolve(judged, measurements=tuple(m for m, _ in rows), disturbed=any(others for _, others in rows))
+
+
 def _profile(
     evaluation: Evaluation, run: Running, context: Context, baseline: int, emit: worker.Emit
-) -> Iterator[Measurement]:
-    """A measurement for each batch size, the smallest first; a sweep ends where throughput stops growing."""
+) -> Iterator[tuple[Measurement, bool]]:
+    """A measurement for each batch size, the smallest first, and whether others disturbed it.
+
+    A sweep ends where throughput stops growing.
+    """
     reference = evaluation.entrant.reference
     throughputs = []
     profilers = {use.name: use.implementation.resolve()(context) for use in evaluation.profilers}
@@ -193,7 +205,7 @@ def _profile(
         if not reference.stochastic and evaluation.check and not altered:
             measurement = _still_right(evaluation, made, call.last, measurement)
         emit({"measured": serde.to_data(measurement)})
-        yield measurement
+        yield measurement, others.sentence() is not None
         throughputs.append((size, measurement.throughput))
         if evaluation.sweep and profiling.saturated(throughputs):
             return

@@ -27,6 +27,7 @@ from navigator_core.errors import IN_A_WORKER
 DEFAULT_TIMEOUT = 1800.0
 START_TIMEOUT = 120.0
 LOG_LINES = 3
+OUT_OF_TIME = "its time limit"
 
 HOME = str(Path(__file__).resolve().parent.parent)
 START = "import sys; sys.path.append(sys.argv[2]); from navigator_core.worker import main; main(int(sys.argv[1]))"
@@ -165,7 +166,7 @@ class Workers:
                 else:
                     heard(message)
         except TimeoutError:
-            return "was stopped after {seconds} s, its time limit"
+            return f"was stopped after {{seconds}} s, {OUT_OF_TIME}"
         except (EOFError, OSError) as error:
             return f"lost its worker, which ended ({type(error).__name__})"
         finally:

@@ -283,8 +283,8 @@ def _obstacle(conversion: Conversion, device: str, survey: Survey) -> Unavailabl
     devices = conversion.declaration.devices
     here = CPU in devices or not devices  # what runs on the CPU converts for every device
     return (
-        conversion.unavailable
-        or (None if here else _misplaced(devices, device, survey))
+        (None if here else _misplaced(devices, device, survey))  # first: nothing that is installed helps
+        or conversion.unavailable
         or probed(requirements, survey)
     )
 
@@ -309,7 +309,8 @@ def probed(requirements: Iterable[Requirement | Probe], survey: Survey) -> Unava
 
 
 def _require_paths(branches: list[Branch], asked: Wishes, graph: Graph, source: str) -> None:
-    if any(branch.runner is not None for branch in branches) or any(b.unavailable for b in branches):
+    restricted = asked.targets is not None or asked.runners is not None
+    if any(b.unavailable is None for b in branches) or (branches and not restricted):
         return
     wanted = ", ".join(asked.targets or ()) or "any format"
     wanted += f" with runners={list(asked.runners)}" if asked.runners else ""
@@ -318,6 +319,9 @@ def _require_paths(branches: list[Branch], asked: Wishes, graph: Graph, source: 
         for c in graph.conversions
         if c.source == source or c.target in (asked.targets or ())
     )
+    blocked = "\n".join(f"  {b.name}: {b.unavailable}" for b in branches if b.unavailable)
+    if blocked:
+        raise NoPathError(f"nothing on the way from {source!r} to {wanted} can run here:\n{blocked}")
     raise NoPathError(
         f"no runner can be reached from {source!r} on the way to {wanted}"
         + (f"; the conversions there are:\n{edges}" if edges else "; no installed plugin declares a conversion")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,7 @@ def _whole(report: Report) -> RenderableType:
     others = [c for c in report.candidates if c.status != "ok" or c.reason]
     if others:
         parts.append(_others(others))
+    parts += [Text(line) for line in _unstable(report)]
     parts += [Text(f"note: {note}") for note in report.notes]
     if report.bar:
         parts.append(Text(report.bar))
@@ -114,13 +116,36 @@ def _conclusion(report: Report) -> Text:
         chosen = report.objective.batch_size
         first = max(best.measurements, key=lambda m: m.throughput.value) if by_throughput else best.measurements[0]
         first = (best.at(chosen) or first) if chosen else first
-        speed = report.speed_up(best, first.batch_size)
         line += f", {rate(first.throughput)}" if by_throughput else f", {duration(first.p50)}"
         line += f" at batch size {first.batch_size}"
-        if speed is not None and best.name != report.baseline:
-            unsure = ", as far as unstable measurements tell" if report.unsure(best, first.batch_size) else ""
-            line += f", {speed:.2f} times the source's speed{unsure}"
+        line += _speed(report, best, first.batch_size)
     return Text(line + (f" ({report.why})" if report.why else ""), "bold")
+
+
+def _speed(report: Report, best: Candidate, batch_size: int) -> str:
+    """How many times the source's speed: by the playoff, where the source took part in it."""
+    if best.name == report.baseline:
+        return ""
+    for duel in report.duels:
+        if (duel.candidate, duel.rival) == (best.name, report.baseline) and duel.batch_sizes[0] == batch_size:
+            return f", {duel.ratio.value:.2f} times the source's speed side by side"
+    speed = report.speed_up(best, batch_size)
+    if speed is None:
+        return ""
+    unsure = ", as far as unstable measurements tell" if report.unsure(best, batch_size) else ""
+    return f", {speed:.2f} times the source's speed{unsure}"
+
+
+def _unstable(report: Report) -> list[str]:
+    """What the question marks mean: each reason once, with one of the measurements that it is from."""
+    found: dict[str, str] = {}
+    for candidate in report.candidates:
+        for measurement in candidate.measurements:
+            for reason in (measurement.unstable or "").split("; "):
+                words = re.sub(r"\d[\d.e+-]*", "#", reason)
+                if reason and words not in found:
+                    found[words] = f"? {candidate.name} at batch {measurement.batch_size}: {reason}"
+    return list(found.values())
 
 
 def error_and_bar(candidate: Candidate) -> str:

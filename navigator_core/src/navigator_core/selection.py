@@ -216,12 +216,9 @@ def _won(said: Sequence[Duel]) -> str:
     if not said:
         return ""
     closest = min(said, key=lambda d: d.ratio.value)
-    low, high = closest.ratio.low, closest.ratio.high
-    sure = "" if closest.verdict == "better" else ": likely faster, but not sure"
-    return (
-        f"{closest.ratio.value:.2f} times [{low:.2f}, {high:.2f}] as fast as {closest.rival} "
-        f"in a playoff of {closest.rounds} rounds{sure}"
-    )
+    ratio = f"{closest.ratio.value:.2f} times [{closest.ratio.low:.2f}, {closest.ratio.high:.2f}]"
+    what = f"{ratio} as fast as {closest.rival} in a playoff of {closest.rounds} rounds"
+    return what if closest.verdict == "better" else f"it looked {what}, which could not tell them apart"
 
 
 def _quantity(objective: Objective) -> str:
