@@ -20,4 +20,4 @@ TENSORRT = (
         remedy="install the TensorRT libraries that match the NVIDIA driver (https://docs.nvidia.com/deeplearning/tensorrt)",
     ),
 )
-SLIM = Requirement("onnxslim>=0.1.50", remedy="pip install 'navigator-onnx[slim]'")
+SLIM = Requirement("onnxslim>=0.1.90", remedy="pip install 'navigator-onnx[slim]'")
