@@ -249,3 +249,13 @@ def test_the_baseline_is_the_sources_own_runner_in_its_first_variant():
 def test_asking_only_for_what_cannot_run_here_is_refused_with_the_reasons():
     with pytest.raises(NoPathError, match=r"torch->onnx\[dynamo\] @ ort-cuda: needs a cuda device"):
         planned(runners=("ort-cuda",))
+
+
+def test_reduced_precisions_that_were_not_named_are_not_tried():
+    everything, some = planned(limit=2), planned(limit=2, precisions=("fp32", "fp16"))
+    assert {b.precision.name for b in everything.branches} == {"fp32", "fp16", "tf32"}
+    assert {b.precision.name for b in some.branches} == {"fp32", "fp16"}
+    only = planned(limit=2, precisions=("fp32",))
+    assert {b.precision.name for b in only.branches} == {"fp32"}
+    assert not any("fp16" in step.name for step in only.steps)
+    assert "torch @ eager[fp32]" in names(planned(limit=2, precisions=("fp16",)))

@@ -68,6 +68,7 @@ class Wishes:
 
     targets: tuple[str, ...] | None = None
     runners: tuple[str, ...] | None = None
+    precisions: tuple[str, ...] | None = None
     options: Options = attrs.Factory(dict)
     limit: int = 4
 
@@ -117,6 +118,8 @@ def make(
         last, way = path[-1], ways.of(path[-1])
         for parent, before in ends[here[:-1]]:
             after = _coarser(before, last.variant)
+            if not offers.may_win(after, precision):
+                continue
             for choice in way.choices:
                 name = _step_name(parent or source, last, choice)
                 if way.obstacle is not None:
@@ -128,6 +131,7 @@ def make(
                 ends[here].append((name, after))
                 branches += offers.on(last.target, name, name, after)
     _require_paths(branches, asked, graph, source)
+    branches = [branch for branch in branches if offers.may_win(branch.precision, precision)]
     branches += _beside(branches, offers, source, precision)
     return Plan(steps=_needed(steps, branches), branches=tuple(branches))
 
@@ -198,6 +202,11 @@ class _Offers:
     @_runners.default
     def _by_format(self) -> dict[str, list[Runner]]:
         return graphs.runners_by_format(self.plugins)
+
+    def may_win(self, precision: Precision, source: Precision) -> bool:
+        """Whether it is worth trying: what is coarser than the source and was not named could never be chosen."""
+        named = self.asked.precisions
+        return named is None or precision.name in named or precision.epsilon <= source.epsilon
 
     def on(self, format_name: str, step: str | None, path: str, before: Precision) -> Iterator[Branch]:
         """A branch for every variant of every runner that takes the format and is asked for."""

@@ -68,7 +68,9 @@ class Request:
     def wishes(self) -> Wishes:
         """What planning needs to know."""
         limit = Wishes().limit if self.check else 0  # what is only measured is not converted
-        return Wishes(targets=self.targets, runners=self.runners, options=self.options, limit=limit)
+        return Wishes(
+            targets=self.targets, runners=self.runners, precisions=self.precisions, options=self.options, limit=limit
+        )
 
     def tolerances(self, outputs: Iterable[str]) -> dict[str, Tolerance]:
         """The user's tolerance by output. Raises RequestError for one that the model does not have."""
