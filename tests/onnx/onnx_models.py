@@ -140,3 +140,20 @@ def write_external(path: Path, proto: ModelProto, location="weights.data") -> Pa
 
 def context(path: Path, inputs=None, outputs=None, **fields) -> Context:
     return Context(signature=signature(path), names=Names(inputs or {}, outputs or {}), **fields)
+
+
+def wordy():
+    """Constants to fold, a normalization to fuse into its convolution, a node twice, and one that nobody needs."""
+    proto = convnet()
+    proto.graph.node.insert(0, node("Add", "cb cb", "twice", name="fold"))
+    proto.graph.node[1].input[2] = "twice"
+    del proto.graph.node[-1]
+    proto.graph.node.extend(
+        [
+            node("Gemm", "f g gb", "one", name="one"),
+            node("Gemm", "f g gb", "same", name="same"),
+            node("Add", "one same", "y", name="sum"),
+            node("Neg", "f", "unused", name="unused"),
+        ]
+    )
+    return proto

@@ -4,11 +4,14 @@ from typing import ClassVar
 from unittest import mock
 
 import importlib_metadata
+import numpy as np
 import onnx
-from onnx_models import context, linear, model, node, value, write
+from onnx import numpy_helper
+from onnx_models import attention, context, linear, mlp, model, node, value, wordy, write
 
 from navigator_core import Context, Dim, Signature, TensorSpec, testing
-from navigator_onnx import run, run_gpu
+from navigator_onnx import half, quantize, run, run_gpu, simplify
+from navigator_onnx.options import DynamicOptions, HalfOptions, QdqOptions, SlimOptions
 
 HAS_POLYGRAPHY = any(importlib_metadata.distributions(name="polygraphy"))
 NO_POLYGRAPHY = "polygraphy, with which TensorRT engines are built, is not installed"
@@ -64,11 +67,42 @@ def search_of_the_builder(options, folder):
     return save._bytes._config.builder_optimization_level
 
 
+PASSES = {
+    SlimOptions: (simplify.simplify, wordy),
+    HalfOptions: (half.fp16, attention),
+    DynamicOptions: (quantize.dynamic, mlp),
+    QdqOptions: (quantize.qdq, mlp),
+}
+
+
+def written(options, folder):
+    """What a pass makes of a model: its operators, and its weights to the last bit."""
+    convert, made = PASSES[type(options)]
+    source = write(folder / "source" / "m.onnx", made())
+    calls = [{"x": (np.random.default_rng(0).standard_normal((400, 64)) ** 5).astype(np.float32)}]
+    (folder / "out").mkdir()
+    convert(source, folder / "out" / "model.onnx", options, context(source, calibration=calls))
+    graph = onnx.load(folder / "out" / "model.onnx").graph
+    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    return [one.op_type for one in graph.node], {n: (str(t.dtype), t.tobytes()) for n, t in tensors.items()}
+
+
 class TestOptions(testing.OptionsContract):
     module = "navigator_onnx.plugin"
     effects: ClassVar = {
         "onnx->tensorrt": {
             "optimization_level": testing.Effect(5, search_of_the_builder) if HAS_POLYGRAPHY else NO_POLYGRAPHY
+        },
+        "onnx->onnx": {
+            "skip_optimizations": testing.Effect(("constant_folding",), written),
+            "keep_sensitive": testing.Effect(False, written),
+            "op_types_to_exclude": testing.Effect(("MatMul",), written),
+            "nodes_to_exclude": testing.Effect(("first",), written),
+            "op_types": testing.Effect(("MatMul",), written),
+            "per_channel": testing.Effect(False, written),
+            "reduce_range": testing.Effect(True, written),
+            "calibration": testing.Effect("percentile", written),
+            "activations": testing.Effect("int8", written),
         },
         "@onnxruntime-cpu": {
             "threads": testing.Effect(2, settings),

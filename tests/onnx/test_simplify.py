@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from onnx.reference import ReferenceEvaluator
-from onnx_models import context, convnet, inputs, mlp, model, node, operators, value, write, write_external
+from onnx_models import context, inputs, mlp, model, node, operators, value, wordy, write, write_external
 
 from navigator_core.errors import NavigatorError
 from navigator_onnx import rewrite
@@ -25,23 +25,6 @@ def slim(tmp_path):
         return tmp_path / "out" / "model.onnx"
 
     return run
-
-
-def wordy():
-    """Constants to fold, a normalization to fuse into its convolution, a node twice, and one that nobody needs."""
-    proto = convnet()
-    proto.graph.node.insert(0, node("Add", "cb cb", "twice", name="fold"))
-    proto.graph.node[1].input[2] = "twice"
-    del proto.graph.node[-1]
-    proto.graph.node.extend(
-        [
-            node("Gemm", "f g gb", "one", name="one"),
-            node("Gemm", "f g gb", "same", name="same"),
-            node("Add", "one same", "y", name="sum"),
-            node("Neg", "f", "unused", name="unused"),
-        ]
-    )
-    return proto
 
 
 def test_nodes_are_folded_fused_and_taken_out(slim):

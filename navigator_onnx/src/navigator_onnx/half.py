@@ -143,7 +143,7 @@ def _later(tensor: ir.TensorProtocol, low: ir.DataType, name: str) -> ir.LazyTen
 def rounded(array: np.ndarray, low: ir.DataType) -> np.ndarray:
     """Finite numbers stay finite and others than zero stay so: an epsilon that vanished would divide by zero."""
     dtype = np.dtype(np.float16) if low == ir.DataType.FLOAT16 else np.dtype(ml_dtypes.bfloat16)
-    limits = ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
+    limits = ml_dtypes.finfo(dtype)
     largest, smallest = float(limits.max), float(limits.smallest_subnormal)
     kept = np.where(np.isfinite(array), np.clip(array, -largest, largest), array)
     found: np.ndarray = kept.astype(dtype)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import onnx
 import onnx_ir as ir
-import onnxslim  # type: ignore[import-untyped]
+import onnxslim
 
 from navigator_core import Context, Names
 from navigator_core.errors import NavigatorError
