@@ -58,6 +58,7 @@ def optimized(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Optimiz
         asked = {
             "runners": RUNNERS.get(name, CONVERTED),
             "batch_sizes": SIZES.get(name, (1,)),
+            "precisions": ("fp32",),  # test_precisions.py has the others
             "workspace": tmp_path_factory.mktemp(name) / "workspace",
         }
         return Optimized(model, samples, nav.optimize(model, samples, **asked), asked)
