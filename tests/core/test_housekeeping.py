@@ -1,6 +1,7 @@
 """A workspace is listed, checked and cleared; what a run needs always stays."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ import navigator as nav
 from navigator_core import housekeeping
 from navigator_core.cli import commands
 from navigator_core.errors import WorkspaceError
+from navigator_core.events import StepFinished
 from navigator_core.testing import miniframework as mini
 from navigator_core.testing import using
 from navigator_core.workspace import Workspace
@@ -42,11 +44,13 @@ def navigator(*args):
     return CliRunner().invoke(commands, list(map(str, args)), prog_name="navigator")
 
 
-def optimized(workspace, seed=0):
+def optimized(workspace, seed=0, observe=None):
     weights = np.random.default_rng(seed).standard_normal((4, 3)).astype("float32")
     model = mini.Model(weights, np.ones(3, "float32"))
     with using(mini):
-        return nav.optimize(model, SAMPLES, workspace=workspace.path, batch_sizes=[1], runners=["mini-eager"])
+        return nav.optimize(
+            model, SAMPLES, workspace=workspace.path, batch_sizes=[1], runners=["mini-eager"], observe=observe
+        )
 
 
 def test_what_no_run_needs_is_removed_and_the_rest_stays(workspace):
@@ -120,6 +124,20 @@ def test_what_a_run_has_done_is_found_again_after_clearing_and_checking(workspac
     assert report.best is not None
     entry = housekeeping.contents(workspace).runs[-1]
     assert entry.steps == {"ok": 1, "cached": 2}  # only the look at the machine is taken anew
+
+
+def test_a_measurement_that_other_processes_disturbed_is_taken_again(workspace):
+    """Busy loops on every core while the first two runs measure; what these say is not kept."""
+    heard = []
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * (os.cpu_count() or 1))]
+    try:
+        optimized(workspace, observe=heard.append)
+        optimized(workspace, observe=heard.append)
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+    assert [e.status for e in heard if isinstance(e, StepFinished) and e.stage == "verify"] == ["ok", "ok"]
 
 
 def test_the_commands_list_clear_and_check(workspace):

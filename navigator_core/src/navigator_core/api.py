@@ -148,7 +148,8 @@ def plan(model: Any, samples: Any = None, **asked: Any) -> Plan:
     """What `optimize` would do with the same arguments, without running the model: nothing is converted or measured.
 
     Steps that an earlier run in this workspace has finished are marked; what is unavailable says why. Plugins are
-    asked for devices and whatever their probes check, and the model is put into the workspace.
+    asked for devices and whatever their probes check, and the model is put into the workspace. What fits into a
+    ``budget`` only the run itself can tell, and ``observe`` hears nothing.
     """
     inspect.signature(optimize).bind(model, samples, **asked)  # TypeError for arguments that optimize does not take
     if (package := _package(model, samples)) is not None:

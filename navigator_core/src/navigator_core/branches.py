@@ -16,7 +16,7 @@ from navigator_core.conversion import Converted
 from navigator_core.declarations import Format
 from navigator_core.evaluation import Evaluated
 from navigator_core.events import CandidateFinished, Measured, Stage, StepStarted, StepStatus
-from navigator_core.execution import DEFAULT_TIMEOUT, OUT_OF_TIME, Done, Failed
+from navigator_core.execution import DEFAULT_TIMEOUT, Done, Failed
 from navigator_core.meaning import Task
 from navigator_core.planning import Branch, Plan, Step
 from navigator_core.results import Measurement, Status
@@ -108,7 +108,13 @@ def _evaluate(branch: Branch, artifacts: Artifacts, task: Task, active: Session)
     if isinstance(artifact, Failed):
         active.passed_over(branch.name, "verify", artifact)
         status: Status = "skipped" if artifact.skipped else "failed"
-        return attrs.evolve(blank, status=status, reason=artifact.reason, remedy=_remedy(artifact), log=artifact.log)
+        return attrs.evolve(
+            blank,
+            status=status,
+            reason=artifact.reason,
+            remedy=_remedy(artifact, budgeted=active.budget is not None),
+            log=artifact.log,
+        )
     job, key = jobs.evaluation(branch, artifact, task, active.workspace.path, active.run.folder)
     entrant = job.argument.entrant
 
@@ -147,7 +153,7 @@ def _evaluate(branch: Branch, artifacts: Artifacts, task: Task, active: Session)
         size=None if live else _size(entrant.source.path, artifact),
         home=_home(task, live),
     )
-    return _judged(whole, outcome, here)
+    return _judged(whole, outcome, here, budgeted=active.budget is not None)
 
 
 def _share(active: Session) -> float | None:
@@ -155,14 +161,14 @@ def _share(active: Session) -> float | None:
     return None if active.budget is None else min(DEFAULT_TIMEOUT, max(1.0, active.left / 2))
 
 
-def _judged(candidate: Candidate, outcome: Done[Evaluated] | Failed, here: bool) -> Candidate:
+def _judged(candidate: Candidate, outcome: Done[Evaluated] | Failed, here: bool, *, budgeted: bool) -> Candidate:
     if isinstance(outcome, Failed):
         status: Status = "skipped" if outcome.skipped else "failed"
         return attrs.evolve(
             candidate,
             status=status,
             reason=outcome.reason,
-            remedy=_remedy(outcome, here=here),
+            remedy=_remedy(outcome, budgeted=budgeted, here=here),
             log=outcome.log,
             recipe=None,
         )
@@ -184,12 +190,12 @@ def _judged(candidate: Candidate, outcome: Done[Evaluated] | Failed, here: bool)
     )
 
 
-def _remedy(failed: Failed, *, here: bool = False) -> str | None:
+def _remedy(failed: Failed, *, budgeted: bool, here: bool = False) -> str | None:
     """What helps; a step ``here``, in the caller's process, cannot be repeated alone."""
     if failed.log is None:
         return "give it more time with budget=" if failed.skipped else None
     log = Path(os.path.relpath(failed.log)) if failed.log.is_relative_to(Path.cwd()) else failed.log
-    more = "give it more time with budget=, or " if OUT_OF_TIME in failed.reason else ""
+    more = "give it more time with budget=, or " if failed.timed_out and budgeted else ""
     alone = "" if here else f", or repeat the step alone: python {log.with_name('reproduce.py')}"
     return f"{more}read {log}{alone}"
 

@@ -27,7 +27,7 @@ from navigator_core.errors import IN_A_WORKER
 DEFAULT_TIMEOUT = 1800.0
 START_TIMEOUT = 120.0
 LOG_LINES = 3
-OUT_OF_TIME = "its time limit"
+OUT_OF_TIME = "was stopped after {seconds} s, its time limit"
 
 HOME = str(Path(__file__).resolve().parent.parent)
 START = "import sys; sys.path.append(sys.argv[2]); from navigator_core.worker import main; main(int(sys.argv[1]))"
@@ -62,7 +62,8 @@ class Done(Generic[T]):
 class Failed:
     """A step that did not end well: one sentence why, seconds, and what it printed last.
 
-    ``raised`` is the user's own exception where their model raised. ``skipped``: there was no time left to start it.
+    ``raised`` is the user's own exception where their model raised. ``skipped``: there was no time left to start it,
+    ``timed_out``: it was stopped at its time limit.
     """
 
     reason: str
@@ -70,6 +71,7 @@ class Failed:
     log: Path | None = None
     raised: BaseException | None = field(default=None, eq=False, repr=False)
     skipped: bool = False
+    timed_out: bool = False
 
 
 Outcome = Done[T] | Failed
@@ -145,7 +147,8 @@ class Workers:
             raise
         duration = time.monotonic() - begun
         if ended is not None:
-            return Failed(_with_log(ended.format(seconds=f"{duration:.0f}"), folder), duration, folder / "log.txt")
+            reason = _with_log(ended.format(seconds=f"{duration:.0f}"), folder)
+            return Failed(reason, duration, folder / "log.txt", timed_out=ended == OUT_OF_TIME)
         return read_result(job, folder, duration)
 
     def _run(self, job: Job[T], folder: Path, deadline: float, heard: Callable[[dict[str, Any]], None]) -> str | None:
@@ -166,7 +169,7 @@ class Workers:
                 else:
                     heard(message)
         except TimeoutError:
-            return f"was stopped after {{seconds}} s, {OUT_OF_TIME}"
+            return OUT_OF_TIME
         except (EOFError, OSError) as error:
             return f"lost its worker, which ended ({type(error).__name__})"
         finally:

@@ -27,7 +27,7 @@ def conversion(step: Step, before: Artifact | None, task: Task, workspace: Path)
     job = Job(
         function=Ref("navigator_core.conversion:convert"),
         argument=Conversion(
-            source=subject.source if before is None else Source(format=before.format.name, path=before.file),
+            source=_source(before, task),
             implementation=declared.implementation,
             options_type=_type(declared.options),
             options=None if declared.options is None else serde.to_data(step.choice.value),
@@ -56,7 +56,7 @@ def evaluation(
     assert branch.runner is not None
     declared = machine.plugins.runners[branch.runner.name]  # the plugin's own value: who owns it is known
     entrant = Entrant(
-        source=subject.source if artifact is None else Source(format=artifact.format.name, path=artifact.file),
+        source=_source(artifact, task),
         runner=runner_use(branch.runner, request.options, subject.samples.kind, branch.choice),
         kinds=subject.kinds,
         reference=task.reference,
@@ -82,6 +82,10 @@ def evaluation(
         preload=machine.preload(declared, subject.source if artifact is None else None),
     )
     return job, keys.key_of(job, workspace, {**machine.versions(declared), **machine_key(machine)})
+
+
+def _source(before: Artifact | None, task: Task) -> Source:
+    return task.subject.source if before is None else Source(format=before.format.name, path=before.file)
 
 
 def _type(cls: type | None) -> Ref | None:

@@ -13,6 +13,9 @@ from navigator_core.errors import RequestError, unknown
 from navigator_core.results import Duel, Estimate, Measurement, Objective
 from navigator_core.rules import Rules
 
+RACED = ("latency", "p50", "throughput")
+"""The quantities that a playoff decides: all come down to the median time of a call."""
+
 REACH = 1.10
 """Times as long as the leader a candidate may take, interval to interval, and still be the faster one in truth."""
 
@@ -187,7 +190,7 @@ def select(candidates: Sequence[Candidate], rules: Rules, duels: Sequence[Duel] 
 
 def leaders(scored: Sequence[Ranked], objective: Objective) -> list[Ranked]:
     """The first, with those whose measured times do not tell that they are slower, the best first."""
-    if _quantity(objective) not in ("latency", "p50", "throughput") or not scored:
+    if _quantity(objective) not in RACED or not scored:
         return []
     least = _seconds(scored[0].measurement).high * REACH
     return [one for one in scored if _seconds(one.measurement).low <= least]
@@ -201,7 +204,7 @@ def _seconds(measurement: Measurement) -> Estimate:
 
 def _fits(duel: Duel, scored: Mapping[str, Ranked], objective: Objective) -> bool:
     """Whether a duel was about this question."""
-    if _quantity(objective) not in ("latency", "p50", "throughput") or not {duel.candidate, duel.rival} <= set(scored):
+    if _quantity(objective) not in RACED or not {duel.candidate, duel.rival} <= set(scored):
         return False
     sizes = scored[duel.candidate].measurement.batch_size, scored[duel.rival].measurement.batch_size
     return sizes == duel.batch_sizes
