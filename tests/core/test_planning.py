@@ -259,3 +259,58 @@ def test_reduced_precisions_that_were_not_named_are_not_tried():
     assert {b.precision.name for b in only.branches} == {"fp32"}
     assert not any("fp16" in step.name for step in only.steps)
     assert "torch @ eager[fp32]" in names(planned(limit=2, precisions=("fp16",)))
+
+
+HALF = Plugins(
+    formats={
+        "torch": Framework(name="torch", source=Ref("m"), reference="eager"),
+        "onnx": Format(name="onnx", file="f"),
+    },
+    exporters=(exporter("onnx", Variant(""), Variant("fp16", Onnx(opset=19), FP16), options=Onnx),),
+    runners={
+        "eager": runner(
+            "eager",
+            "torch",
+            variants=(
+                Variant("", Threads()),
+                Variant("fp16", Threads(threads=1), FP16),
+                Variant("one", Threads(threads=2)),
+            ),
+            options=Threads,
+        ),
+        "ort": runner("ort", "onnx"),
+    },
+)
+
+
+def test_the_plain_variant_has_no_name():
+    assert names(planned(plugins=HALF)) == [
+        "torch @ eager",
+        "torch @ eager[fp16]",
+        "torch @ eager[one]",
+        "torch->onnx @ ort",
+        "torch->onnx[fp16] @ ort",
+    ]
+    assert baseline_name("torch", HALF.runners["eager"]) == "torch @ eager"
+
+
+def test_a_variant_for_a_precision_is_left_out_where_the_source_is_as_coarse():
+    plan = planned(plugins=HALF, precision=FP16)
+    assert names(plan) == ["torch @ eager", "torch @ eager[one]", "torch->onnx @ ort"]
+    assert [step.name for step in plan.steps] == ["torch->onnx"]
+
+
+def test_options_that_make_a_runners_variant_of_another_are_not_tried_twice():
+    plan = planned(plugins=HALF, runners=("eager",), options={"@eager": {"threads": [0, 2]}})
+    assert names(plan) == [
+        "torch @ eager[threads=0]",
+        "torch @ eager[fp16,threads=0]",
+        "torch @ eager[fp16,threads=2]",
+        "torch @ eager[one,threads=2]",
+    ]
+
+
+def test_what_no_runner_that_is_asked_for_executes_is_not_in_the_plan():
+    named = [branch.name for branch in planned(runners=("ort",)).branches]
+    assert not any("->tensorrt" in name or "torchscript" in name for name in named)
+    assert any("->tensorrt" in branch.name for branch in planned().branches)

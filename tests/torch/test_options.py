@@ -5,10 +5,11 @@ import warnings
 from typing import ClassVar
 from unittest import mock
 
+import attrs
 import importlib_metadata
 import torch
 
-from navigator_core import testing
+from navigator_core import BF16, testing
 from navigator_torch import compile, export, run, torchscript
 from navigator_torch import options as chosen
 
@@ -89,6 +90,60 @@ def asked_of_the_compiler(options, folder):
     return asked.call_args.kwargs
 
 
+def asked_of_inductor(options, folder):
+    return asked_of_the_compiler(options, folder).get("options", {}).get("freezing", False)
+
+
+def half(model):
+    """The context of a candidate that promises bfloat16."""
+    return attrs.evolve(context(model), precision=BF16)
+
+
+def eager_error(options, folder):
+    """How far an eager call is off the source: nothing in fp32."""
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4)).eval()
+    torch.nn.init.constant_(model[0].weight, 1 / 3)
+    given = context_for(model, torch.ones(2, 4), {"input": {0: BATCH}})
+    promised = attrs.evolve(given, precision=BF16 if options.autocast else given.precision)
+    with torch.no_grad():
+        expected = model(torch.ones(2, 4))
+    return (
+        (run.eager(model, options, promised).call({"input": torch.ones(2, 4)})["output"] - expected).abs().max().item()
+    )
+
+
+class Layout(torch.nn.Module):
+    """Answers with how its weights are laid out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = torch.nn.Conv2d(3, 4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * 0 + int(self.convolution.weight.stride()[1] == 1)
+
+
+def eager_layout(options, folder):
+    return run.eager(Layout(), options, context(Layout())).call({"x": torch.ones(2, 4)})["output"].max().item()
+
+
+def compiled_layout(options, folder):
+    with mock.patch("torch.compile", lambda model, **given: model):
+        loaded = compile.run(Layout(), options, context(Layout()))
+        try:
+            return loaded.call({"x": torch.ones(2, 4)})["output"].max().item()
+        finally:
+            loaded.close()
+
+
+def compiled_type(options, folder):
+    """The type in which the model that is given to the compiler holds its weights."""
+    given = half(Layout()) if options.autocast else context(Layout())
+    with mock.patch("torch.compile", wraps=torch.compile) as asked:
+        compile.run(Layout(), options, given).close()
+    return str(next(asked.call_args.args[0].parameters()).dtype)
+
+
 def scripted(options, folder):
     """What is done with a TorchScript file, and with how many threads it is called."""
     model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU()).eval()
@@ -115,11 +170,18 @@ class TestOptions(testing.OptionsContract):
             "opset": testing.Effect(23, opset) if HAS_ONNX else NO_ONNX,
             "optimize": testing.Effect(False, operators) if HAS_ONNX else NO_ONNX,
         },
-        "@torch-eager": {"threads": testing.Effect(torch.get_num_threads() + 2, eager_threads)},
+        "@torch-eager": {
+            "threads": testing.Effect(torch.get_num_threads() + 2, eager_threads),
+            "channels_last": testing.Effect(True, eager_layout),
+            "autocast": testing.Effect("bf16", eager_error),
+        },
         "@torch-compile": {
             "mode": testing.Effect("max-autotune", asked_of_the_compiler),
             "dynamic": testing.Effect(False, asked_of_the_compiler),
             "fullgraph": testing.Effect(True, asked_of_the_compiler),
+            "freezing": testing.Effect(True, asked_of_inductor),
+            "channels_last": testing.Effect(True, compiled_layout),
+            "autocast": testing.Effect("bf16", compiled_type),
             "threads": testing.Effect(torch.get_num_threads() + 2, compiled_threads),
         },
         "@torchscript": {

@@ -102,9 +102,10 @@ def _requirements(
 
 @frozen
 class Variant:
-    """One way of taking an edge: a name, its options, and the arithmetic it promises.
+    """One way of taking an edge or of running: a name, its options, and the arithmetic it promises.
 
-    ``precision=None`` keeps what came in. FP32 promises no TF32.
+    The name "" is for the plain way, which needs none. ``precision=None`` keeps what came in. FP32 promises no TF32.
+    A variant with a precision is left out where what comes in is as coarse already and another variant keeps that.
     """
 
     name: str

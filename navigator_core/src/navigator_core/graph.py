@@ -35,7 +35,9 @@ class Conversion:
     @property
     def name(self) -> str:
         """ "torch->onnx[dynamo]"; "onnx->tensorrt" for an unnamed one."""
-        return f"{self.source}->{self.target}" + (f"[{self.variant.name}]" if self.variant else "")
+        return f"{self.source}->{self.target}" + (
+            f"[{self.variant.name}]" if self.variant and self.variant.name else ""
+        )
 
 
 Path = tuple[Conversion, ...]

@@ -108,7 +108,7 @@ def make(
     steps: list[Step] = []
     branches: list[Branch] = []
     ends: dict[tuple[int, ...], list[tuple[str | None, Precision]]] = {}  # by identity: an equal path is the same one
-    for path in graphs.paths(graph, source, asked.limit, asked.targets):
+    for path in graphs.paths(graph, source, asked.limit, _wanted(asked, plugins)):
         here = tuple(map(id, path))
         ends[here] = []
         if not path:
@@ -117,6 +117,8 @@ def make(
             continue
         last, way = path[-1], ways.of(path[-1])
         for parent, before in ends[here[:-1]]:
+            if _says_nothing(last.variant, last.declaration.variants, before):
+                continue
             after = _coarser(before, last.variant)
             if not offers.may_win(after, precision):
                 continue
@@ -134,6 +136,13 @@ def make(
     branches = [branch for branch in branches if offers.may_win(branch.precision, precision)]
     branches += _beside(branches, offers, source, precision)
     return Plan(steps=_needed(steps, branches), branches=tuple(branches))
+
+
+def _wanted(asked: Wishes, plugins: Plugins) -> Iterable[str] | None:
+    """The formats to reach: those asked for, else those that the runners asked for execute; None: all."""
+    if asked.targets is not None or asked.runners is None:
+        return asked.targets
+    return {name for runner in asked.runners for name in plugins.runners[runner].formats}
 
 
 def _beside(branches: list[Branch], offers: _Offers, source: str, precision: Precision) -> list[Branch]:
@@ -213,6 +222,8 @@ class _Offers:
         if format_name not in self._known:
             self._known[format_name] = tuple(self._made(format_name))
         for offer in self._known[format_name]:
+            if _says_nothing(offer.variant, offer.runner.variants, before):
+                continue
             yield Branch(
                 name=f"{path} @ {offer.label}",
                 step=step,
@@ -238,7 +249,8 @@ class _Offers:
                 whole = attrs.evolve(runner, requirements=requirements)
                 default = variant.options if variant else None
                 # what is not wanted is looked at all the same: its options may be wrong
-                for choice in wishes.choices(asked.options, (f"@{runner.name}",), runner.options, default):
+                made = wishes.choices(asked.options, (f"@{runner.name}",), runner.options, default)
+                for choice in _not_of_others(made, variant, runner.variants):
                     inside = ",".join(filter(None, (variant.name if variant else "", choice.label)))
                     if wanted:
                         label = runner.name + (f"[{inside}]" if inside else "")
@@ -259,10 +271,22 @@ def _choices(conversion: Conversion, options: Options) -> Iterator[Choice]:
         key: {name: value for name, value in options.get(key, {}).items() if name in mine}
         for key in (conversion.target, edge)
     }
-    others = [v.options for v in conversion.declaration.variants if v is not conversion.variant]
-    for choice in wishes.choices(said, (conversion.target, edge), conversion.declaration.options, default):
-        if choice.value == default or default in others or choice.value not in others:  # else another variant does it
-            yield choice
+    made = wishes.choices(said, (conversion.target, edge), conversion.declaration.options, default)
+    yield from _not_of_others(made, conversion.variant, conversion.declaration.variants)
+
+
+def _not_of_others(made: Iterable[Choice], variant: Variant | None, variants: tuple[Variant, ...]) -> Iterator[Choice]:
+    """Without what another variant does anyway: ``options=`` may lead from one to the other."""
+    default, precision = (variant.options, variant.precision) if variant else (None, None)
+    others = [v.options for v in variants if v is not variant and v.precision == precision]
+    return (c for c in made if c.value == default or default in others or c.value not in others)
+
+
+def _says_nothing(variant: Variant | None, variants: tuple[Variant, ...], before: Precision) -> bool:
+    """Whether a variant is there for a precision no coarser than what comes in, and another keeps just that."""
+    if variant is None or variant.precision is None or variant.precision.epsilon > before.epsilon:
+        return False
+    return any(other.precision is None for other in variants)
 
 
 def _coarser(before: Precision, variant: Variant | None) -> Precision:

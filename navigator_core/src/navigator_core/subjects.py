@@ -83,8 +83,18 @@ class FileAnswer:
 def identify(model: Any, samples: Any, request: Request, plugins: Plugins) -> Identified:
     """Which format or framework the model is of.
 
-    Raises RequestError if that cannot be told, or nothing installed runs it.
+    Raises RequestError if that cannot be told, or nothing installed runs it; it names the plugins set aside, of which
+    one may be what is missing.
     """
+    try:
+        return _identified(model, samples, request, plugins)
+    except RequestError as error:
+        if not plugins.broken:
+            raise
+        raise RequestError("\n".join([str(error), *map(str, plugins.broken)])) from error
+
+
+def _identified(model: Any, samples: Any, request: Request, plugins: Plugins) -> Identified:
     tensors.register(plugins.tensors.values())
     calls: tuple[Call, ...] | None = None
     notes: tuple[str, ...] = ()

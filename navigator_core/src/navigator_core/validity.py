@@ -69,7 +69,8 @@ def claims(value: Declaration) -> list[str]:
         return []
     if isinstance(value, Exporter | Converter):
         edge = f"conversion {value.source}->{value.target}"
-        return [f"{edge}[{variant.name}]" for variant in value.variants] or [edge]
+        named = [variant.name for variant in value.variants]
+        return [f"{edge}[{name}]" if name else edge for name in named] or [edge]
     kind = "format" if isinstance(value, Framework) else type(value).__name__.lower()
     variants = value.variants if isinstance(value, Runner | Deployer) else ()
     title = f"{kind} {value.name!r}"
@@ -119,7 +120,9 @@ def _precision(name: str, value: Any) -> str | None:
 
 
 def _variant(name: str, value: Any) -> str | None:
-    return problem(value) if isinstance(value, Variant) else f"{name} must hold Variants, not {value!r}"
+    if not isinstance(value, Variant):
+        return f"{name} must hold Variants, not {value!r}"
+    return problem(value if value.name != "" else attrs.evolve(value, name="plain"))  # "" is the plain way's name
 
 
 def _requirement(name: str, value: Any) -> str | None:

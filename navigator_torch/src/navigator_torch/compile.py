@@ -12,7 +12,8 @@ import torch._dynamo as dynamo
 
 from navigator_core import Context, Dim, LoadedModel, Signature
 from navigator_torch import quiet
-from navigator_torch.run import Call, calling, synchronize
+from navigator_torch.adapted import adapted
+from navigator_torch.run import Call, as_declared, calling, synchronize
 
 with quiet.exporting():  # what the first call would import, with its deprecations: once in a worker
     import torch._inductor.compile_fx
@@ -37,8 +38,11 @@ def run(model: torch.nn.Module, options: Compile, context: Context) -> LoadedMod
     before = dynamo.config.recompile_limit if hasattr(dynamo.config, "recompile_limit") else None
     if before is not None:
         dynamo.config.recompile_limit = max(before, RECOMPILES)
-    module: Any = torch.compile(model, mode=options.mode, dynamic=options.dynamic, fullgraph=options.fullgraph)
+    ready = adapted(model, context, autocast=options.autocast, channels_last=options.channels_last)
+    module: Any = torch.compile(ready, dynamic=options.dynamic, fullgraph=options.fullgraph, **_settings(options))
     call: Call = functools.partial(context.signature.call, module)
+    if options.autocast:
+        call = as_declared(call, context.signature)
     if options.dynamic is None:
         call = _told_of_axes(call, context.signature)
     if options.mode in ("reduce-overhead", "max-autotune") and context.device.startswith("cuda"):
@@ -50,6 +54,13 @@ def run(model: torch.nn.Module, options: Compile, context: Context) -> LoadedMod
             dynamo.config.recompile_limit = before
 
     return LoadedModel(calling(call, context, options.threads), synchronize(context), close)
+
+
+def _settings(options: Compile) -> dict[str, Any]:
+    """torch takes a mode or settings of inductor's own, not both: with freezing, the mode is spelt out."""
+    if not options.freezing:
+        return {"mode": options.mode}
+    return {"options": {**torch._inductor.list_mode_options(options.mode, options.dynamic), "freezing": True}}
 
 
 def _told_of_axes(call: Call, signature: Signature) -> Call:

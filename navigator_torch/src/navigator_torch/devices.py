@@ -1,4 +1,4 @@
-"""What this machine has: CUDA devices, and the compiler that `torch.compile` needs."""
+"""What this machine has: CUDA devices, arithmetic in half precision, and the compiler that `torch.compile` needs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from navigator_core import DeviceInfo
 
+CPU = Path("/proc/cpuinfo")
 DRIVER = Path("/proc/driver/nvidia/version")
 DRIVER_SIGNS = (DRIVER, Path("/dev/nvidiactl"), Path("/dev/dxg"))
 """One of these exists where there is a driver: the kernel module's, the device node's, WSL's."""
@@ -48,3 +49,30 @@ def compiler() -> str | None:
     """None where there is the C++ compiler that torch's inductor calls ($CXX, else g++); else the sentence."""
     name = os.environ.get("CXX") or "g++"
     return None if shutil.which(name) else f"torch.compile needs a C++ compiler, and {name} is not on the PATH"
+
+
+def bf16() -> str | None:
+    """None where a GPU or the CPU multiplies in bfloat16; else the sentence."""
+    return _half("bfloat16", {"avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16", "svebf16"})
+
+
+def fp16() -> str | None:
+    """None where a GPU or the CPU multiplies in float16; else the sentence."""
+    return _half("float16", {"avx512_fp16", "amx_fp16", "asimdhp"})
+
+
+def gpu() -> str | None:
+    """None where there is a GPU's driver; else the sentence."""
+    return None if any(sign.exists() for sign in DRIVER_SIGNS) else "its search pays on a GPU, and there is none here"
+
+
+def _half(name: str, flags: set[str]) -> str | None:
+    """By the CPU's flags: torch computes in any type on any CPU, emulating it at a fiftieth of the speed."""
+    if any(sign.exists() for sign in DRIVER_SIGNS) or flags & set(_cpu_flags()):
+        return None
+    return f"this CPU has no instructions for {name}, and there is no GPU"
+
+
+def _cpu_flags() -> list[str]:
+    found = re.search(r"^(?:flags|Features)\s*:(.*)$", CPU.read_text(), re.MULTILINE) if CPU.exists() else None
+    return found[1].split() if found else []

@@ -11,8 +11,11 @@ OPSETS = (18, 25)
 
 Mode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
 
+Half = Literal["bf16", "fp16"]
+
 _flag = validators.instance_of(bool)
 _threads = validators.and_(validators.instance_of(int), validators.ge(0))
+_half = validators.optional(validators.in_(("bf16", "fp16")))
 
 
 @frozen(kw_only=True)
@@ -34,14 +37,24 @@ class Onnx:
 
 @frozen(kw_only=True)
 class Eager:
-    """``threads``: within one operator, on the CPU; 0 is torch's own choice."""
+    """``threads``: within one operator, on the CPU; 0 is torch's own choice.
+
+    ``channels_last`` lays convolution weights out by channel last. ``autocast`` is what the variants of that name set:
+    elsewhere the candidate would not compute in the precision that it promises, which is refused.
+    """
 
     threads: int = field(default=0, validator=_threads)
+    channels_last: bool = field(default=False, validator=_flag)
+    autocast: Half | None = field(default=None, validator=_half)
 
 
 @frozen(kw_only=True)
 class Compile:
-    """What `torch.compile` takes under the same names; ``dynamic=None`` lets it find dynamic axes by itself."""
+    """What `torch.compile` takes under the same names; ``dynamic=None`` lets it find dynamic axes by itself.
+
+    ``freezing`` makes constants of the weights, which are then folded and packed for the kernels that use them. The
+    others are those of ``torch-eager``.
+    """
 
     mode: Mode = field(
         default="default",
@@ -49,7 +62,10 @@ class Compile:
     )
     dynamic: bool | None = field(default=None, validator=validators.optional(_flag))
     fullgraph: bool = field(default=False, validator=_flag)
+    freezing: bool = field(default=False, validator=_flag)
     threads: int = field(default=0, validator=_threads)
+    channels_last: bool = field(default=False, validator=_flag)
+    autocast: Half | None = field(default=None, validator=_half)
 
 
 @frozen(kw_only=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from navigator_core import (
+    BF16,
+    FP16,
     Device,
     Exporter,
     Format,
@@ -22,6 +24,18 @@ from navigator_torch.options import Compile, Eager, Onnx, TorchScript, ToTorchSc
 
 DEVICES = ("cpu", "cuda")
 TORCH = Requirement("torch>=2.6")
+COMPILER = Probe(
+    Ref("navigator_torch.devices:compiler"),
+    remedy="install g++, or name a C++ compiler in the environment: CXX=clang++",
+)
+HAS_BF16 = Probe(Ref("navigator_torch.devices:bf16"), remedy="run it on a GPU, or a CPU with avx512_bf16 or amx_bf16")
+HAS_FP16 = Probe(
+    Ref("navigator_torch.devices:fp16"), remedy="run it on a CPU with avx512_fp16 or amx_fp16, or on a GPU"
+)
+HAS_GPU = Probe(
+    Ref("navigator_torch.devices:gpu"),
+    remedy="to search on a CPU all the same, which takes minutes: options={'@torch-compile': {'mode': 'max-autotune'}}",
+)
 
 
 @hookimpl
@@ -82,6 +96,12 @@ def declare_runners() -> list[Runner]:
             formats=("torch",),
             implementation=Ref("navigator_torch.run:eager"),
             options=Eager,
+            variants=(
+                Variant("", Eager()),
+                Variant("bf16", Eager(autocast="bf16"), BF16, HAS_BF16),
+                Variant("fp16", Eager(autocast="fp16"), FP16, HAS_FP16),
+                Variant("channels-last", Eager(channels_last=True)),
+            ),
             requirements=(TORCH,),
             devices=DEVICES,
             tensors="torch",
@@ -91,13 +111,14 @@ def declare_runners() -> list[Runner]:
             formats=("torch",),
             implementation=Ref("navigator_torch.compile:run"),
             options=Compile,
-            requirements=(
-                TORCH,
-                Probe(
-                    Ref("navigator_torch.devices:compiler"),
-                    remedy="install g++, or name a C++ compiler in the environment: CXX=clang++",
-                ),
+            variants=(
+                Variant("", Compile()),
+                Variant("freezing", Compile(freezing=True)),
+                Variant("freezing-bf16", Compile(freezing=True, autocast="bf16"), BF16, HAS_BF16),
+                Variant("freezing-fp16", Compile(freezing=True, autocast="fp16"), FP16, HAS_FP16),
+                Variant("max-autotune", Compile(mode="max-autotune"), requirements=HAS_GPU),
             ),
+            requirements=(TORCH, COMPILER),
             devices=DEVICES,
             tensors="torch",
         ),
@@ -106,6 +127,10 @@ def declare_runners() -> list[Runner]:
             formats=("torchscript",),
             implementation=Ref("navigator_torch.torchscript:run"),
             options=TorchScript,
+            variants=(
+                Variant("", TorchScript()),
+                Variant("optimized", TorchScript(optimize_for_inference=True)),
+            ),
             requirements=(TORCH,),
             devices=DEVICES,
             tensors="torch",

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from navigator_core import FP32, TF32, Context, LoadedModel
+from navigator_core import FP32, TF32, Context, LoadedModel, Signature
+from navigator_torch import adapted
 
 if TYPE_CHECKING:
     from navigator_torch.options import Eager
@@ -18,9 +19,17 @@ Call = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
 def eager(model: torch.nn.Module, options: Eager, context: Context) -> LoadedModel:
-    """The model as it is, in inference mode."""
-    call = functools.partial(context.signature.call, model)
+    """The model as it is, or under autocast, or with its convolutions laid out by channel last; in inference mode."""
+    ready = adapted.adapted(model, context, autocast=options.autocast, channels_last=options.channels_last)
+    call: Call = functools.partial(context.signature.call, ready)
+    if options.autocast:
+        call = as_declared(call, context.signature)
     return LoadedModel(calling(call, context, options.threads), synchronize(context))
+
+
+def as_declared(call: Call, signature: Signature) -> Call:
+    """The call with its outputs in the source's types."""
+    return lambda tensors: adapted.as_declared(call(tensors), signature)
 
 
 def calling(call: Call, context: Context, threads: int = 0) -> Call:
