@@ -1,7 +1,8 @@
-"""Ways to run the models: Navigator's winner, and the raw tools called by hand with their defaults."""
+"""Ways to run the models: Navigator's winner, and the raw tools called by hand as their documentation shows it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import models
@@ -31,9 +32,34 @@ def eager(model: str, batch: int) -> Call:
     return _inference(models.make(model), model, batch)
 
 
+def autocast(model: str, batch: int) -> Call:
+    """The model under autocast to bfloat16."""
+    return _inference(models.make(model), model, batch, bf16=True)
+
+
 def compiled(model: str, batch: int) -> Call:
     """`torch.compile` with its defaults."""
     return _inference(torch.compile(models.make(model)), model, batch)
+
+
+def frozen(model: str, batch: int, bf16: bool = False) -> Call:
+    """`torch.compile` with inductor's freezing, in fp32 or under autocast to bfloat16."""
+    return _inference(torch.compile(models.make(model), options={"freezing": True}), model, batch, bf16=bf16)
+
+
+def script(model: str, batch: int) -> Call:
+    """A trace, frozen and optimized for inference."""
+    ready = _inputs(model, batch)
+    with torch.no_grad():
+        example = tuple(ready[0].values())
+        traced = torch.jit.trace(models.make(model), example, strict=False, check_trace=False)
+        optimized = torch.jit.optimize_for_inference(torch.jit.freeze(traced))
+
+    def call(i: int) -> object:
+        with torch.inference_mode():
+            return optimized(*ready[i % INPUTS].values())
+
+    return call
 
 
 def onnxruntime(model: str, batch: int, path: str) -> Call:
@@ -45,11 +71,28 @@ def onnxruntime(model: str, batch: int, path: str) -> Call:
     return lambda i: session.run(None, ready[i % INPUTS])
 
 
-def _inference(function: Any, model: str, batch: int) -> Call:
+def similarity(build: str, given: Mapping[str, Any]) -> float:
+    """How near a contender's outputs are to the model's own in fp32: the least cosine of a row, over all inputs."""
+    import common
+
+    call: Call = common.resolve(build)(**given)
+    source = models.make(given["model"])
+    found = []
+    for i, one in enumerate(_inputs(given["model"], given["batch"])):
+        with torch.inference_mode():
+            expected = models.tensor(source(**one)).flatten(1)
+        output: Any = call(i)
+        if isinstance(output, list):
+            output = torch.from_numpy(output[0])
+        found.append(torch.cosine_similarity(models.tensor(output).float().flatten(1), expected).min().item())
+    return min(found)
+
+
+def _inference(function: Any, model: str, batch: int, bf16: bool = False) -> Call:
     ready = _inputs(model, batch)
 
     def call(i: int) -> object:
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             return function(**ready[i % INPUTS])
 
     return call

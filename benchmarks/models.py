@@ -1,4 +1,4 @@
-"""The models of the benchmarks, with inputs: a sentence encoder with trained weights and a convnet of 18 layers."""
+"""The models of the benchmarks, with inputs: an MLP, a convnet of 18 layers, a trained sentence encoder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 Inputs = Mapping[str, Tensor]
 
-NAMES = ("minilm", "convnet")
+NAMES = ("mlp", "convnet", "minilm")
 TOKENS = 128
 """The length of every sentence: one shape of row, so that all contenders run the very same work."""
 
@@ -63,6 +63,10 @@ def make(name: str) -> nn.Module:
     torch.manual_seed(20261101)
     if name == "minilm":
         return _minilm()
+    if name == "mlp":  # 5.8 million weights
+        return nn.Sequential(
+            nn.Linear(784, 2048), nn.GELU(), nn.Linear(2048, 2048), nn.GELU(), nn.Linear(2048, 10)
+        ).eval()
     model = Convnet().train()
     with torch.no_grad():  # statistics as after training: with random ones activations explode
         for _ in range(3):
@@ -77,6 +81,8 @@ def inputs(name: str, batch: int, seed: int = 0) -> dict[str, Tensor]:
         ids = torch.randint(1000, 30000, (batch, TOKENS), generator=made)
         ids[:, 0], ids[:, -1] = 101, 102  # as the tokenizer begins and ends a sentence
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if name == "mlp":
+        return {"input": torch.randn(batch, 784, generator=made)}
     return {"images": torch.rand(batch, 3, 224, 224, generator=made)}
 
 
@@ -85,8 +91,16 @@ def samples(name: str) -> list[dict[str, Tensor]]:
     return [inputs(name, 2), inputs(name, 6)]
 
 
-def export_onnx(name: str, path: str) -> None:
-    """ONNX by hand, as torch's documentation shows it: its default exporter, a dynamic batch."""
+def tensor(output: Any) -> Tensor:
+    """The output that is looked at."""
+    return output if isinstance(output, Tensor) else output["last_hidden_state"]
+
+
+def export_onnx(name: str, path: str, quantized: str | None = None) -> None:
+    """ONNX by hand, as torch's documentation shows it: its default exporter, a dynamic batch.
+
+    ``quantized``: and a copy with the weights of products as int8, as ONNX Runtime's documentation shows it.
+    """
     example = inputs(name, 2)
     torch.onnx.export(
         make(name),
@@ -97,6 +111,12 @@ def export_onnx(name: str, path: str) -> None:
         dynamic_shapes={key: {0: torch.export.Dim("batch")} for key in example},
         verbose=False,
     )
+    if quantized is not None:
+        from onnxruntime.quantization import QuantType, quant_pre_process, quantize_dynamic
+
+        quant_pre_process(path, f"{quantized}.ready", skip_symbolic_shape=True)
+        settings = {"op_types_to_quantize": ["MatMul", "Gemm"], "per_channel": True, "weight_type": QuantType.QInt8}
+        quantize_dynamic(f"{quantized}.ready", quantized, **settings)
 
 
 def _minilm() -> nn.Module:

@@ -58,16 +58,15 @@ def test_the_calls_of_a_slices_first_third_are_dropped(monkeypatch):
 @pytest.mark.parametrize(
     ("interval", "said"),
     [
-        ((0.90, 0.85, 0.95), "faster"),
-        ((0.99, 0.96, 1.02), "not slower"),
-        ((1.05, 0.98, 1.12), "undecided"),
-        ((1.10, 1.05, 1.15), "SLOWER"),
+        ((1.00, 0.96, 1.04), "yes"),
+        ((0.99, 0.94, 1.04), "undecided"),
+        ((0.90, 0.86, 0.94), "NO"),
     ],
 )
 def test_a_verdict_is_what_the_interval_says(monkeypatch, interval, said):
     from navigator_core.results import Estimate
 
-    assert benchmark(monkeypatch, "winner").verdict(Estimate(*interval)) == said
+    assert benchmark(monkeypatch, "winner").met(Estimate(*interval)) == said
 
 
 def test_results_are_appended_to_the_file_of_the_day_and_machine(monkeypatch, tmp_path):
