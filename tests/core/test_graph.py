@@ -4,20 +4,13 @@ import itertools
 import time
 
 import pytest
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from navigator_core import FP16, Converter, Exporter, Format, Framework, Ref, Requirement, Runner, Variant
 from navigator_core.availability import Unavailable
-from navigator_core.graph import (
-    PASSES,
-    build,
-    paths,
-    runners_by_format,
-    to_dict,
-    to_mermaid,
-    to_text,
-)
+from navigator_core.graph import PASSES, Execution, build, paths, runners_by_format
 from navigator_core.plugins import Plugins
 
 REF = Ref("package.module:name")
@@ -100,6 +93,13 @@ def test_what_is_missing_makes_a_conversion_unavailable_and_a_variant_alone():
     assert found["onnx->tensorrt"] == Unavailable("needs tensorrt", "pip install tensorrt")
     assert found["torch->onnx[trace]"] == Unavailable("needs old", "pip install old")
     assert found["torch->onnx[dynamo]"] is None
+
+
+def test_a_runner_is_in_the_graph_with_what_it_lacks():
+    lacking = Runner(name="lacking", formats=("onnx",), implementation=REF, requirements="gone")
+    whole = Runner(name="whole", formats=("onnx",), implementation=REF)
+    found = build(plugins(formats=("onnx",), runners=(whole, lacking)), absent("gone")).runners
+    assert found == (Execution(lacking, Unavailable("needs gone", "pip install gone")), Execution(whole))
 
 
 @pytest.mark.parametrize(
@@ -316,8 +316,8 @@ def ahead(graph, start, steps):
 @settings(deadline=None, max_examples=30)
 @given(st.permutations(USUAL.exporters), st.permutations(USUAL.converters))
 def test_the_order_of_declarations_means_nothing(exporters, converters):
-    shuffled = Plugins(formats=USUAL.formats, exporters=tuple(exporters), converters=tuple(converters))
-    assert build(shuffled, absent("tensorrt", "old")) == GRAPH
+    edges = {"exporters": tuple(exporters), "converters": tuple(converters)}
+    assert build(evolve(USUAL, **edges), absent("tensorrt", "old")) == GRAPH
 
 
 def test_a_thousand_formats_are_no_burden():
@@ -331,51 +331,3 @@ def test_a_thousand_formats_are_no_burden():
     spent = time.process_time() - started
     assert count > 900
     assert spent < 0.5  # 0.06 s on an idle machine; the bound leaves room for a busy one
-
-
-# rendering
-
-
-def test_text_says_why_and_what_to_do():
-    assert to_text(GRAPH).splitlines()[2:5] == [
-        "onnx->openvino  unavailable: no installed plugin declares the format 'openvino'; "
-        "install a plugin that declares the format 'openvino'",
-        "onnx->tensorrt  unavailable: needs tensorrt; pip install tensorrt",
-        "torch->onnx[dynamo]",
-    ]
-
-
-def test_a_dict_holds_plain_values_only():
-    found = to_dict(GRAPH)
-    assert found["formats"][:3] == [
-        {"name": "onnx", "kind": "format"},
-        {"name": "openvino", "kind": "undeclared"},
-        {"name": "tensorrt", "kind": "format"},
-    ]
-    assert found["conversions"][0] == {
-        "name": "onnx->onnx[fp16]",
-        "source": "onnx",
-        "target": "onnx",
-        "variant": "fp16",
-        "precision": "fp16",
-        "unavailable": None,
-    }
-    assert found["conversions"][3]["unavailable"] == {"reason": "needs tensorrt", "remedy": "pip install tensorrt"}
-
-
-def test_mermaid_draws_frameworks_round_and_unavailable_conversions_dotted():
-    assert to_mermaid(GRAPH).splitlines() == [
-        "flowchart LR",
-        '  n0["onnx"]',
-        '  n1["openvino"]',
-        '  n2["tensorrt"]',
-        '  n3(["torch"])',
-        '  n4["torchscript"]',
-        '  n0 -->|"fp16"| n0',
-        '  n0 -->|"slim"| n0',
-        "  n0 -.-> n1",
-        "  n0 -.-> n2",
-        '  n3 -->|"dynamo"| n0',
-        '  n3 -.->|"trace"| n0',
-        "  n3 --> n4",
-    ]

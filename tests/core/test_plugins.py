@@ -612,7 +612,7 @@ from navigator_core import availability, graph, plugins
 found = plugins.installed()
 built = graph.build(found, availability.missing)
 json.dump({"loaded": [info.name for info in found.loaded], "broken": [str(one) for one in found.broken],
-           "text": graph.to_text(built), "modules": sorted(sys.modules)}, sys.stdout)
+           "text": str(built), "modules": sorted(sys.modules)}, sys.stdout)
 """
 
 

@@ -1,6 +1,5 @@
 """What exists is documented, where a reader looks for it: public names, hooks, commands, errors, events, options."""
 
-import importlib.util
 import inspect
 import re
 from pathlib import Path
@@ -13,7 +12,9 @@ import navigator_core
 from navigator_core import errors, events, hookspecs, testing
 from navigator_core.cli import commands
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *ROOT.glob("navigator_*/*.md"), *ROOT.glob("plugins/*/*.md")]
 REFERENCE = DOCS / "reference"
 
 
@@ -106,16 +107,26 @@ def test_every_event_is_in_the_reference_with_its_fields(event):
     assert lacking(page("reference/events.md"), [event.__name__, *(field.name for field in attrs.fields(event))]) == []
 
 
-def test_the_options_page_says_what_the_plugins_declare():
-    spec = importlib.util.spec_from_file_location("options_page", DOCS / "options.py")
-    options = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(options)
-    assert (REFERENCE / "options.md").read_text() == options.page(), "run `python docs/options.py`"
-
-
 def test_every_page_is_in_the_index():
     pages = {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")} - {"README.md"}
     assert pages - set(re.findall(r"\]\(([^)#]+)", page("README.md"))) == set()
+
+
+def slugs(text):
+    """The anchors of a page's headings, as GitHub makes them."""
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
+    return [
+        re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in re.findall(r"^#+ (.*)$", prose, re.M)
+    ]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_between_pages_leads_somewhere(path):
+    prose = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.M | re.S)
+    for target, _, anchor in (link.partition("#") for link in re.findall(r"\]\((?!\w+:)([^)]+)\)", prose)):
+        there = path.parent / target if target else path
+        assert there.exists(), f"{target} is not there"
+        assert not anchor or anchor in slugs(there.read_text()), f"{target} has no heading #{anchor}"
 
 
 def test_a_name_that_is_not_documented_is_found():

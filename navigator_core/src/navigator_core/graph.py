@@ -40,15 +40,24 @@ class Conversion:
         )
 
 
+@frozen
+class Execution:
+    """A runner, with what it lacks here."""
+
+    runner: Runner
+    unavailable: Unavailable | None = None
+
+
 Path = tuple[Conversion, ...]
 
 
 @frozen
 class Graph:
-    """``formats`` by name, None for one that conversions name and nobody declares; conversions in order of name."""
+    """``formats`` by name, None for one that conversions name and nobody declares; the others in order of name."""
 
     formats: Mapping[str, Format | Framework | None]
     conversions: tuple[Conversion, ...]
+    runners: tuple[Execution, ...] = ()
     leaving: Mapping[str, tuple[Conversion, ...]] = field(init=False, repr=False, eq=False)
     """The conversions from each format, in order of name."""
     sources: Mapping[str, frozenset[str]] = field(init=False, repr=False, eq=False)
@@ -68,6 +77,23 @@ class Graph:
             for target in {conversion.target for conversion in conversions}:
                 found.setdefault(target, set()).add(start)
         return {name: frozenset(sources) for name, sources in found.items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The graph in plain values: what ``--json`` prints."""
+        from navigator_core import drawing
+
+        return drawing.to_dict(self)
+
+    def to_mermaid(self) -> str:
+        """A picture of the graph in Mermaid, which GitHub and notebooks render."""
+        from navigator_core import drawing
+
+        return drawing.to_mermaid(self)
+
+    def __str__(self) -> str:
+        from navigator_core import drawing
+
+        return drawing.to_text(self)
 
 
 def build(plugins: Plugins, unavailable: Ask) -> Graph:
@@ -94,7 +120,8 @@ def build(plugins: Plugins, unavailable: Ask) -> Graph:
         for variant in edge.variants or (None,)
     ]
     conversions.sort(key=lambda c: (c.source, c.target, c.variant.name if c.variant else ""))
-    return Graph(formats, tuple(conversions))
+    runners = [Execution(runner, lacking(runner.requirements)) for _, runner in sorted(plugins.runners.items())]
+    return Graph(formats, tuple(conversions), tuple(runners))
 
 
 def paths(graph: Graph, source: str, limit: int = 4, targets: Iterable[str] | None = None) -> Iterator[Path]:
@@ -132,33 +159,6 @@ def runners_by_format(plugins: Plugins) -> dict[str, list[Runner]]:
         for name in runner.formats:
             found.setdefault(name, []).append(runner)
     return found
-
-
-def to_text(graph: Graph) -> str:
-    """One line for each conversion, with the reason and remedy of those that are unavailable."""
-    return "\n".join(c.name + (f"  unavailable: {c.unavailable}" if c.unavailable else "") for c in graph.conversions)
-
-
-def to_dict(graph: Graph) -> dict[str, Any]:
-    """The graph in plain values, as ``--json`` prints it."""
-    return {
-        "formats": [{"name": name, "kind": _kind(value)} for name, value in graph.formats.items()],
-        "conversions": [_conversion_to_dict(conversion) for conversion in graph.conversions],
-    }
-
-
-def to_mermaid(graph: Graph) -> str:
-    """A Mermaid flowchart: frameworks rounded, formats square, what is unavailable dotted."""
-    ids = {name: f"n{i}" for i, name in enumerate(graph.formats)}
-    lines = ["flowchart LR"]
-    for name, value in graph.formats.items():
-        label = f'"{_escape(name)}"'
-        lines.append(f"  {ids[name]}" + (f"([{label}])" if isinstance(value, Framework) else f"[{label}]"))
-    for conversion in graph.conversions:
-        arrow = "-.->" if conversion.unavailable else "-->"
-        label = f'|"{_escape(conversion.variant.name)}"|' if conversion.variant else ""
-        lines.append(f"  {ids[conversion.source]} {arrow}{label} {ids[conversion.target]}")
-    return "\n".join(lines)
 
 
 def _obstacle(
@@ -207,25 +207,3 @@ def _distances(graph: Graph, targets: Iterable[str]) -> dict[str, int]:
                 found[source] = found[here] + 1
                 waiting.append(source)
     return found
-
-
-def _kind(value: Format | Framework | None) -> str:
-    if value is None:
-        return "undeclared"
-    return "framework" if isinstance(value, Framework) else "format"
-
-
-def _conversion_to_dict(conversion: Conversion) -> dict[str, Any]:
-    variant, obstacle = conversion.variant, conversion.unavailable
-    return {
-        "name": conversion.name,
-        "source": conversion.source,
-        "target": conversion.target,
-        "variant": variant.name if variant else None,
-        "precision": variant.precision.name if variant and variant.precision else None,
-        "unavailable": {"reason": obstacle.reason, "remedy": obstacle.remedy} if obstacle else None,
-    }
-
-
-def _escape(text: str) -> str:
-    return text.replace("&", "#amp;").replace('"', "#quot;")

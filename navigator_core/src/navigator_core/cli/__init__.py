@@ -296,15 +296,15 @@ def deploy(package: str, deployer: str, path: str, name: str, trust: bool) -> No
 def graph(form: str, json_wanted: bool) -> None:
     """Print the conversions that plugins offer.
 
-    Those that are unavailable here say why, and what helps.
+    Those that are unavailable here say why, and what helps. The picture in Mermaid has the runners, too.
     """
-    from navigator_core import api, graph
+    from navigator_core import api
 
     built = api.graph()
     if json_wanted or form == "json":
-        click.echo(_dumps(graph.to_dict(built)))
+        click.echo(_dumps(built.to_dict()))
     else:
-        click.echo(graph.to_mermaid(built) if form == "mermaid" else graph.to_text(built))
+        click.echo(built.to_mermaid() if form == "mermaid" else str(built))
 
 
 @commands.command()

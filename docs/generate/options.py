@@ -1,25 +1,20 @@
-"""Writes docs/reference/options.md from what this repository's plugins declare: `python docs/options.py`."""
+"""The page of options: every field of every exporter, converter, runner and deployer."""
 
 from __future__ import annotations
 
 import inspect
-import tomllib
 from collections.abc import Iterator
-from importlib import import_module
-from pathlib import Path
 from typing import Any, Literal, get_origin, get_type_hints
 
 import attrs
+from declared import distributions
 
-from navigator_core.plugins import Plugins, discover
-
-ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "reference" / "options.md"
+from navigator_core.plugins import Plugins
 
 INTRODUCTION = """\
 # Options
 
-<!-- Written by docs/options.py from the declarations; a test compares the two. -->
+<!-- Written by `python docs/generate` from the declarations; a test compares the two. -->
 
 `options=` says what is *built* or how it is run; [`precisions`](../how-to/precision-and-tolerance.md) says what may
 win. A key is a format (every edge into it), one edge, or `@` and a runner. On the command line the same is
@@ -40,33 +35,26 @@ an option that is given holds for all of them.
 
 def page() -> str:
     """The page as it should be."""
-    return "\n".join([INTRODUCTION, *(text for name, found in plugins() for text in section(name, found))])
-
-
-def plugins() -> Iterator[tuple[str, Plugins]]:
-    """The plugins of this repository by distribution, whatever else is installed."""
-    for path in sorted((*ROOT.glob("navigator_*/pyproject.toml"), *ROOT.glob("plugins/*/pyproject.toml"))):
-        project = tomllib.loads(path.read_text())["project"]
-        modules = project["entry-points"]["navigator"].items()
-        extra = [(name, import_module(module)) for name, module in modules]
-        yield project["name"], discover(extra=extra, entry_points=False)
+    return "\n".join([INTRODUCTION, *(text for one in distributions() for text in section(one.name, one.plugins))])
 
 
 def section(distribution: str, found: Plugins) -> Iterator[str]:
     """What one distribution's declarations say, if they have options or variants."""
     edges = [(f"{one.source}->{one.target}", one) for one in (*found.exporters, *found.converters)]
-    keys = [*edges, *((f"@{name}", one) for name, one in found.runners.items())]
-    keys += [(f"deployer {name}", one) for name, one in found.deployers.items()]
-    told = [(key, one) for key, one in keys if one.options is not None or one.variants]
+    every = [*edges, *((f"@{name}", one) for name, one in found.runners.items())]
+    every += [(f"deployer {name}", one) for name, one in found.deployers.items()]
+    told = [(key, one) for key, one in every if one.options is not None or one.variants]
     if told:
         yield f"## {distribution}\n"
+        keys = [key for key, _ in told]
         for key, one in told:
-            yield from entry(key, one)
+            yield from entry(key, one, alone=keys.count(key) == 1)
 
 
-def entry(key: str, declared: Any) -> Iterator[str]:
-    """One edge or runner: its fields with type and default, and its variants."""
-    yield f"### `{key}`\n"
+def entry(key: str, declared: Any, alone: bool = True) -> Iterator[str]:
+    """One edge or runner: its fields with type and default, and its variants, which tell edges of one key apart."""
+    names = "" if alone else "".join(f" `[{variant.name}]`" for variant in declared.variants)
+    yield f"### `{key}`{names}\n"
     cls = declared.options
     if cls is not None:
         yield f"{inspect.cleandoc(cls.__doc__).replace('``', '`')}\n"
@@ -93,7 +81,3 @@ def allowed(validator: Any) -> Iterator[str]:
         yield f"{validator.compare_op} {validator.bound}"
     if hasattr(validator, "options"):
         yield from (f"`{value!r}`" for value in validator.options)
-
-
-if __name__ == "__main__":
-    PAGE.write_text(page())
