@@ -48,6 +48,32 @@ def test_arrays_in_any_order_of_memory_are_taken(linear):
     assert (load(linear).call({"x": strided})["y"] == load(linear).call({"x": strided.copy("C")})["y"]).all()
 
 
+def test_arrays_of_another_byte_order_are_taken(linear):
+    assert (load(linear).call({"x": X.astype(">f4")})["y"] == load(linear).call({"x": X})["y"]).all()
+
+
+BYTES = 64 * 2**20
+
+
+def test_large_inputs_are_not_copied(tmp_path):
+    proto = model([node("ReduceMax", "x", "y", keepdims=0)], [value("x", ["n"])], [value("y", [])])
+    loaded = load(write(tmp_path / "m.onnx", proto))
+    x = np.ones(BYTES // 4, np.float32)
+    with PeakMemory() as memory:
+        assert loaded.call({"x": x})["y"] == 1
+    assert memory.peak < BYTES / 4
+
+
+def test_large_outputs_are_not_copied(tmp_path):
+    size = {"size": np.array([BYTES // 4])}
+    proto = model([node("Expand", "x size", "y")], [value("x", [1])], [value("y", [BYTES // 4])], size)
+    loaded = load(write(tmp_path / "m.onnx", proto))
+    with PeakMemory() as memory:
+        found = loaded.call({"x": np.ones(1, np.float32)})
+    assert found["y"].nbytes == BYTES
+    assert memory.peak < 1.25 * BYTES
+
+
 def test_numpys_own_scalars_are_taken(tmp_path):
     proto = model([node("Mul", "x k", "y")], [value("x", [2]), value("k", [])], [value("y", [2])])
     path = write(tmp_path / "m.onnx", proto)
