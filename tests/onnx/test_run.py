@@ -52,26 +52,25 @@ def test_arrays_of_another_byte_order_are_taken(linear):
     assert (load(linear).call({"x": X.astype(">f4")})["y"] == load(linear).call({"x": X})["y"]).all()
 
 
-BYTES = 64 * 2**20
-
-
-def test_large_inputs_are_not_copied(tmp_path):
-    proto = model([node("ReduceMax", "x", "y", keepdims=0)], [value("x", ["n"])], [value("y", [])])
-    loaded = load(write(tmp_path / "m.onnx", proto))
-    x = np.ones(BYTES // 4, np.float32)
-    with PeakMemory() as memory:
-        assert loaded.call({"x": x})["y"] == 1
-    assert memory.peak < BYTES / 4
-
-
-def test_large_outputs_are_not_copied(tmp_path):
-    size = {"size": np.array([BYTES // 4])}
-    proto = model([node("Expand", "x size", "y")], [value("x", [1])], [value("y", [BYTES // 4])], size)
-    loaded = load(write(tmp_path / "m.onnx", proto))
-    with PeakMemory() as memory:
-        found = loaded.call({"x": np.ones(1, np.float32)})
-    assert found["y"].nbytes == BYTES
-    assert memory.peak < 1.25 * BYTES
+def test_a_list_of_thread_counts_makes_candidates_that_are_measured_and_loaded_with_them(linear, tmp_path):
+    report = nav.optimize(
+        linear,
+        runners=["onnxruntime-cpu"],
+        targets=["onnx"],
+        batch_sizes=[1],
+        workspace=tmp_path / "workspace",
+        options={"@onnxruntime-cpu": {"threads": [1, 2], "allow_spinning": False}},
+    )
+    found = {c.name: c for c in report.candidates if c.name.startswith("onnx @")}
+    assert set(found) == {f"onnx @ onnxruntime-cpu[threads={n}]" for n in (1, 2)}
+    for number, name in enumerate(sorted(found), 1):
+        assert found[name].status == "ok"
+        assert found[name].measurements[0].calls > 0
+        assert name in str(report)
+        with found[name].load() as model:
+            settings = model._running.model.call.session.get_session_options()
+        assert settings.intra_op_num_threads == number
+        assert settings.get_session_config_entry("session.intra_op.allow_spinning") == "0"
 
 
 def test_numpys_own_scalars_are_taken(tmp_path):
