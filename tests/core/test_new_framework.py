@@ -14,6 +14,7 @@ import pytest
 import navigator as nav
 from navigator_core import FP32, Context, Converter, Ref, Runner, Signature, Variant, builtin, hookimpl, plugins
 from navigator_core.errors import NoPathError, RequestError
+from navigator_core.events import StepFinished
 from navigator_core.execution import Done, Failed, Job, Workers
 from navigator_core.testing import miniframework as mini
 from navigator_core.testing import using
@@ -159,6 +160,7 @@ def test_nothing_that_a_plugin_made_is_used_again_once_its_source_has_changed(tm
 CONVERTING = {
     "exits": ("failed", "ended with exit code 7 before it had a result"),
     "floods": ("failed", "ended with exit code 1 .* last lines: .*line 1999.. of a flood"),
+    "idle": ("skipped", "^this layer has no bias to take out$"),
     "interrupts": ("failed", "KeyboardInterrupt|exit code 1"),
     "killed": ("failed", "was ended by SIGKILL, as the kernel does when memory runs out"),
     "leaks": ("ok", None),
@@ -174,6 +176,7 @@ CONVERTING = {
 }
 RUNNING = {
     "exits": ("failed", "exit code 7"),
+    "idle": ("skipped", "^this layer has no bias to take out$"),
     "killed": ("failed", "SIGKILL"),
     "other": ("failed", "runner 'bad-runtime' returned function; its author must return a LoadedModel"),
     "raises": ("failed", "raised ValueError: no way"),
@@ -228,6 +231,22 @@ def test_a_converter_that_misbehaves_costs_its_own_branch(deed, converted):
         assert candidate.reason.startswith(f"{DENSE}[{deed}]: ")
         assert "reproduce.py" in candidate.remedy
         assert candidate.log.exists()
+
+
+def test_what_finds_nothing_to_do_is_skipped_and_nobody_is_sent_to_a_log(tmp_path, misbehaving):
+    events = []
+    with using(mini, converter(misbehaving, "idle")):
+        found = optimize(tmp_path, batch_sizes=[1], budget=300, observe=events.append)
+    idle = by_name(found)[f"{DENSE}[idle] @ mini-runtime"]
+    assert idle.status == "skipped"
+    assert idle.remedy == "nothing has to be done: the other candidates do without it"
+    told = {(e.step, e.stage): e.status for e in events if isinstance(e, StepFinished) and "idle" in e.step}
+    assert told == {
+        (f"{DENSE}[idle]", "convert"): "skipped",
+        (f"{DENSE}[idle] @ mini-runtime", "verify"): "skipped",
+    }
+    with pytest.raises(RequestError, match=r"it is skipped \(this layer has no bias to take out\)"):
+        idle.load()
 
 
 def test_what_others_do_wrong_changes_nothing_for_the_rest(converted):

@@ -9,7 +9,7 @@ from onnx import TensorProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnx_models import NETWORKS, attention, context, inputs, mlp, model, node, operators, value, write, write_external
 
-from navigator_core.errors import NavigatorError, RequestError
+from navigator_core.errors import NothingToDoError, RequestError
 from navigator_onnx import rewrite
 from navigator_onnx.half import bf16, fp16, rounded
 from navigator_onnx.options import CpuOptions, HalfOptions
@@ -123,7 +123,7 @@ def test_what_the_model_does_not_have_cannot_be_excluded(halved, options, words)
     ids=["integers", "sensitive only", "half already"],
 )
 def test_where_nothing_would_change_that_is_the_reason(halved, proto):
-    with pytest.raises(NavigatorError, match="so fp16 changes nothing"):
+    with pytest.raises(NothingToDoError, match="so fp16 changes nothing"):
         halved(proto)
 
 
@@ -180,7 +180,7 @@ def test_large_weights_lie_beside_the_file(halved, monkeypatch):
 
 
 def test_bf16_needs_the_opset_that_has_it(halved):
-    with pytest.raises(NavigatorError, match="so bf16 changes nothing"):
+    with pytest.raises(NothingToDoError, match="so bf16 changes nothing"):
         halved(model([node("MatMul", "x x", "y")], [value("x", [2, 2])], [value("y", [2, 2])], opset=11), bf16)
 
 

@@ -9,7 +9,8 @@ import types
 import onnxruntime
 import pytest
 
-from navigator_core import availability, doctor
+import navigator as nav
+from navigator_core import availability, doctor, testing
 from navigator_onnx import probes
 
 
@@ -33,18 +34,46 @@ def test_both_distributions_at_once_are_noticed(distributions):
     assert "both installed" in probes.one_onnxruntime()
 
 
-def test_the_doctor_says_so_of_the_runners_that_are_lost(tmp_path, monkeypatch):
-    for name in ("onnxruntime", "onnxruntime-gpu"):  # beside what is installed: workers look there too
+@pytest.fixture
+def both_beside(tmp_path, monkeypatch):
+    """Both distributions beside what is installed: workers look there too."""
+    for name in ("onnxruntime", "onnxruntime-gpu"):
         folder = tmp_path / f"{name.replace('-', '_')}-1.20.0.dist-info"
         folder.mkdir()
         (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.20.0\n")
     monkeypatch.syspath_prepend(tmp_path)
     availability.reset()
-    try:
-        checks = {check.name: check for check in doctor.examine(tmp_path / "workspace")}
-    finally:
-        monkeypatch.undo()
-        availability.reset()
+    yield
+    monkeypatch.undo()
+    availability.reset()
+
+
+GPU = """
+from navigator_core import Device, DeviceInfo, Ref, hookimpl
+
+@hookimpl
+def declare_devices():
+    return [Device(kind="cuda", detect=Ref("a_gpu:detect"))]
+
+def detect():
+    return [DeviceInfo("cuda:0", "one that is said to be here", 2**30)]
+"""
+
+
+def test_a_run_for_a_gpu_says_so_of_the_runners_that_are_lost_and_what_helps(tmp_path, both_beside, linear):
+    (tmp_path / "a_gpu.py").write_text(GPU)
+    importlib.invalidate_caches()
+    asked = {"device": "cuda", "runners": ["onnxruntime-cuda"], "targets": ["onnx"], "workspace": tmp_path / "w"}
+    with testing.using(importlib.import_module("a_gpu"), installed=True):
+        reason, remedy = nav.plan(linear, device="cuda").unavailable["onnx @ onnxruntime-cuda"]
+        with pytest.raises(nav.NoPathError, match="onnx @ onnxruntime-cuda: onnxruntime and .* are both installed"):
+            nav.optimize(linear, **asked)
+    assert reason.startswith("onnxruntime and onnxruntime-gpu are both installed; they share one folder")
+    assert remedy == "pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu"
+
+
+def test_the_doctor_says_so_of_the_runners_that_are_lost(tmp_path, both_beside):
+    checks = {check.name: check for check in doctor.examine(tmp_path / "workspace")}
     for runner in ("onnxruntime-cuda", "onnxruntime-tensorrt"):
         found = checks[f"runner {runner}"]
         assert found.status == "unavailable"

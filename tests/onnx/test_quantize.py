@@ -21,7 +21,7 @@ from onnx_models import (
     write_external,
 )
 
-from navigator_core.errors import NavigatorError, RequestError
+from navigator_core.errors import NavigatorError, NothingToDoError, RequestError
 from navigator_onnx import rewrite
 from navigator_onnx.options import CpuOptions, DynamicOptions, QdqOptions
 from navigator_onnx.quantize import dynamic, qdq
@@ -239,8 +239,15 @@ def test_an_operator_that_the_quantizer_does_not_know_is_an_error(quantized, con
 )
 def test_where_nothing_can_be_quantized_that_is_the_reason(quantized, convert, proto):
     dtype = onnx.helper.tensor_dtype_to_np_dtype(proto.graph.input[0].type.tensor_type.elem_type)
-    with pytest.raises(NavigatorError, match=r"this model has no MatMul or Gemm .*that could be quantized"):
+    with pytest.raises(NothingToDoError, match=r"nothing to quantize: the model has no MatMul, Gemm.* or .* in fp32"):
         quantized(convert, proto, calls=[{"x": np.ones((2, 2), dtype)}])
+
+
+@BOTH
+def test_what_is_in_int8_already_does_not_pose_as_quantized_again(quantized, convert):
+    done = onnx.load(quantized(qdq, mlp()))
+    with pytest.raises(NothingToDoError, match="nothing to quantize"):
+        quantized(convert, done)
 
 
 def test_without_samples_nothing_can_be_calibrated(quantized):

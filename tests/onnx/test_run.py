@@ -48,6 +48,31 @@ def test_arrays_in_any_order_of_memory_are_taken(linear):
     assert (load(linear).call({"x": strided})["y"] == load(linear).call({"x": strided.copy("C")})["y"]).all()
 
 
+def test_arrays_of_another_byte_order_are_taken(linear):
+    assert (load(linear).call({"x": X.astype(">f4")})["y"] == load(linear).call({"x": X})["y"]).all()
+
+
+def test_a_list_of_thread_counts_makes_candidates_that_are_measured_and_loaded_with_them(linear, tmp_path):
+    report = nav.optimize(
+        linear,
+        runners=["onnxruntime-cpu"],
+        targets=["onnx"],
+        batch_sizes=[1],
+        workspace=tmp_path / "workspace",
+        options={"@onnxruntime-cpu": {"threads": [1, 2], "allow_spinning": False}},
+    )
+    found = {c.name: c for c in report.candidates if c.name.startswith("onnx @")}
+    assert set(found) == {f"onnx @ onnxruntime-cpu[threads={n}]" for n in (1, 2)}
+    for number, name in enumerate(sorted(found), 1):
+        assert found[name].status == "ok"
+        assert found[name].measurements[0].calls > 0
+        assert name in str(report)
+        with found[name].load() as model:
+            settings = model._running.model.call.session.get_session_options()
+        assert settings.intra_op_num_threads == number
+        assert settings.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
 def test_numpys_own_scalars_are_taken(tmp_path):
     proto = model([node("Mul", "x k", "y")], [value("x", [2]), value("k", [])], [value("y", [2])])
     path = write(tmp_path / "m.onnx", proto)

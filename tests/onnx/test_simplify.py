@@ -5,7 +5,7 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 from onnx_models import context, inputs, mlp, model, node, operators, value, wordy, write, write_external
 
-from navigator_core.errors import NavigatorError
+from navigator_core.errors import NothingToDoError
 from navigator_onnx import rewrite
 from navigator_onnx.options import OPTIMIZATIONS, CpuOptions, SlimOptions
 from navigator_onnx.run import cpu
@@ -68,9 +68,9 @@ def test_what_is_skipped_is_left_undone(slim, skipped, stays):
 
 
 def test_where_nothing_gets_simpler_that_is_the_reason(slim):
-    with pytest.raises(NavigatorError, match="finds nothing to simplify"):
+    with pytest.raises(NothingToDoError, match="finds nothing to simplify"):
         slim(mlp())
-    with pytest.raises(NavigatorError, match="finds nothing to simplify"):
+    with pytest.raises(NothingToDoError, match="finds nothing to simplify"):
         slim(wordy(), skip_optimizations=OPTIMIZATIONS)
 
 

@@ -48,6 +48,7 @@ class TestEager(testing.RunnerContract):
 
 class TestTorchScript(TestEager):
     runner = "torchscript"
+    named = False
 
     def artifact(self, model, folder, context):
         from navigator_torch import options, torchscript

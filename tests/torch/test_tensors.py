@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from navigator_core import Ref, Tensors
+from navigator_core import LoadedModel, Ref, Signature, Tensors, TensorSpec, loading
 from navigator_core import tensors as core_tensors
 from navigator_core.tensors import convert
 from navigator_torch import tensors
@@ -92,6 +92,38 @@ def test_a_model_that_writes_into_its_input_does_not_reach_the_array():
     array = np.zeros(2, np.float32)
     tensors.from_numpy(array, "cpu", "float32").add_(1)
     assert array.tolist() == [0, 0]
+
+
+def test_an_array_that_nobody_else_keeps_becomes_a_tensor_in_its_own_memory():
+    array = np.zeros(2, np.float32)
+    tensors.adopt(array, "cpu", "float32").add_(1)
+    assert array.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("array", [read_only(), np.arange(6.0)[::-2], np.float32(2), np.arange(3, dtype=">i4")])
+def test_what_torch_cannot_write_to_where_it_lies_is_copied_even_then(array):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tensor = tensors.adopt(array, "cpu", array.dtype.name)
+    np.testing.assert_array_equal(tensor.numpy(), array)
+    assert not np.shares_memory(tensor.numpy(), array)
+
+
+def test_tensors_pass_to_a_runtime_of_arrays_and_back_without_a_copy():
+    core_tensors.register([Tensors(name="torch", source=Ref("navigator_torch.tensors"))])
+    seen = {}
+
+    def call(inputs):
+        seen.update(x=inputs["x"], y=np.negative(inputs["x"]))
+        return {"y": seen["y"]}
+
+    signature = Signature((TensorSpec("x", "float32", (3,)),), (TensorSpec("y", "float32", (3,)),))
+    run = loading.Running(LoadedModel(call), "numpy", "torch", "cpu", {"x": "float32"})
+    x = torch.arange(3.0)
+    y = loading.like_the_source(run, signature)(x)["y"]
+    assert y.tolist() == [0, -1, -2]
+    assert seen["x"].ctypes.data == x.data_ptr()
+    assert seen["y"].ctypes.data == y.data_ptr()
 
 
 def test_a_tensor_already_there_is_not_moved():

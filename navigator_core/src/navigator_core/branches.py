@@ -63,7 +63,7 @@ def _convert(
     here = task.subject.here and before is None
     outcome, folder = active.perform(step.name, stage, job, key, here=here, timeout=_share(active))
     if isinstance(outcome, Failed):
-        return attrs.evolve(outcome, reason=f"{step.name}: {outcome.reason}")
+        return outcome if outcome.nothing_to_do else attrs.evolve(outcome, reason=f"{step.name}: {outcome.reason}")
     return made(step, outcome.value, folder, task)
 
 
@@ -192,6 +192,8 @@ def _judged(candidate: Candidate, outcome: Done[Evaluated] | Failed, here: bool,
 
 def _remedy(failed: Failed, *, budgeted: bool, here: bool = False) -> str | None:
     """What helps; a step ``here``, in the caller's process, cannot be repeated alone."""
+    if failed.nothing_to_do:
+        return "nothing has to be done: the other candidates do without it"
     if failed.log is None:
         return "give it more time with budget=" if failed.skipped else None
     log = Path(os.path.relpath(failed.log)) if failed.log.is_relative_to(Path.cwd()) else failed.log

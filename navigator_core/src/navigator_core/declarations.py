@@ -163,7 +163,8 @@ class Tensors:
     """A kind of tensor.
 
     ``source`` names a module with ``is_tensor(x) -> bool``, ``to_numpy(x)`` (types numpy lacks are widened to
-    float32, exactly), ``from_numpy(array, device, dtype)`` and optionally ``dtype(x) -> str``.
+    float32, exactly), ``from_numpy(array, device, dtype)`` and optionally ``dtype(x) -> str`` and
+    ``adopt(array, device, dtype)``: as ``from_numpy``, for an array that nobody else keeps, so that its memory is free.
     """
 
     name: str

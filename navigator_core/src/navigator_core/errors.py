@@ -30,6 +30,13 @@ class PluginError(NavigatorError):
     """A plugin broke its contract; the message names the plugin and what its author must change."""
 
 
+class NothingToDoError(NavigatorError):
+    """For an implementation to raise: this model has nothing that it could change; the message says what is missing.
+
+    Its branch is "skipped" then, with that sentence, rather than "failed": nothing went wrong.
+    """
+
+
 class PackageError(NavigatorError):
     """A package cannot be written, read or trusted."""
 

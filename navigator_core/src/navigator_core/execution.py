@@ -62,8 +62,9 @@ class Done(Generic[T]):
 class Failed:
     """A step that did not end well: one sentence why, seconds, and what it printed last.
 
-    ``raised`` is the user's own exception where their model raised. ``skipped``: there was no time left to start it,
-    ``timed_out``: it was stopped at its time limit.
+    ``raised`` is the user's own exception where their model raised. ``skipped``: nothing went wrong; there was no time
+    left to start it or, with ``nothing_to_do``, nothing in the model for it to change. ``timed_out``: it was stopped at
+    its time limit.
     """
 
     reason: str
@@ -72,6 +73,7 @@ class Failed:
     raised: BaseException | None = field(default=None, eq=False, repr=False)
     skipped: bool = False
     timed_out: bool = False
+    nothing_to_do: bool = False
 
 
 Outcome = Done[T] | Failed
@@ -352,6 +354,8 @@ def read_result(job: Job[T], folder: Path, duration: float) -> Outcome[T]:
         return Failed(f"left no readable result ({error})", duration, log)
     told = result["error"]
     message = " ".join(told["message"].split())
+    if told["nothing_to_do"]:
+        return Failed(shorten(message), duration, log, skipped=True, nothing_to_do=True)
     reason = f"{told['type']}: {message}" if message else told["type"]
     return Failed(shorten(reason), duration, log, _raised(told))
 

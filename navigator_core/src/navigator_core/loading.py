@@ -117,7 +117,7 @@ def like_the_source(run: Running, signature: Signature) -> Callable[..., Any]:
         outputs = run.model.call(run.bring_in(inputs))
         run.model.synchronize()
         passed = kind.name if kind else run.kind_passed
-        return signature.rebuild(tensors.convert(outputs, passed, tensors.device_of(first), dtypes))
+        return signature.rebuild(tensors.convert(outputs, passed, tensors.device_of(first), dtypes, adopt=True))
 
     return call
 

@@ -24,12 +24,14 @@ class Kind:
 
     name: str
     module: ModuleType
+    adopt: Callable[[np.ndarray, str, str], Any]
     move: Callable[[Any, str], Any] | None = None
     tell_device: Callable[[Any], str] | None = None
 
 
 def _kind(name: str, module: ModuleType) -> Kind:
-    return Kind(name, module, getattr(module, "to_device", None), getattr(module, "device", None))
+    adopt = getattr(module, "adopt", module.from_numpy)
+    return Kind(name, module, adopt, getattr(module, "to_device", None), getattr(module, "device", None))
 
 
 _kinds: dict[str, Kind] = {}
@@ -108,22 +110,26 @@ def from_numpy(array: np.ndarray, kind_name: str, device: str = "cpu", dtype: st
     return kind(kind_name).module.from_numpy(array, device, dtype or array.dtype.name)
 
 
-def convert(values: Mapping[str, Any], to: str | None, device: str, dtypes: Mapping[str, str]) -> dict[str, Any]:
+def convert(
+    values: Mapping[str, Any], to: str | None, device: str, dtypes: Mapping[str, str], *, adopt: bool = False
+) -> dict[str, Any]:
     """Every tensor as the named kind, on ``device``; what is of the kind already is passed on untouched.
 
-    ``to=None`` leaves all as they are. ``dtypes`` restores types that numpy lacks ("bfloat16").
+    ``to=None`` leaves all as they are. ``dtypes`` restores types that numpy lacks ("bfloat16"). ``adopt``: nobody else
+    keeps the values, so what is made of them may go on in their memory.
     """
     if to is None:
         return dict(values)
     target = kind(to)
-    return {name: _convert(value, target, device, dtypes.get(name)) for name, value in values.items()}
+    make = target.adopt if adopt else target.module.from_numpy
+    return {name: _convert(value, target, make, device, dtypes.get(name)) for name, value in values.items()}
 
 
-def _convert(value: Any, to: Kind, device: str, dtype: str | None) -> Any:
+def _convert(value: Any, to: Kind, make: Callable[[np.ndarray, str, str], Any], device: str, dtype: str | None) -> Any:
     if kind_of(value) is to:
         return value if to.move is None else to.move(value, device)
     array = to_numpy(value)
-    return to.module.from_numpy(array, device, _wanted(array.dtype, dtype))
+    return make(array, device, _wanted(array.dtype, dtype))
 
 
 @cache

@@ -145,6 +145,8 @@ def call_job(job: dict[str, Any], folder: Path, emit: Emit) -> Any:
 
 def describe_error(error: BaseException) -> dict[str, Any]:
     """An exception as data: type, message, traceback, and the user's own one pickled where that is possible."""
+    from navigator_core.errors import NothingToDoError
+
     theirs = error.__cause__ if isinstance(error, SourceRaisedError) and error.__cause__ else None
     shown = theirs or error
     return {
@@ -153,6 +155,7 @@ def describe_error(error: BaseException) -> dict[str, Any]:
         "traceback": _shown(shown),
         "source": str(error) if theirs else None,
         "pickled": _pickled(shown) if theirs else None,
+        "nothing_to_do": isinstance(shown, NothingToDoError) and theirs is None,
     }
 
 

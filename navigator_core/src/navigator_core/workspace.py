@@ -122,11 +122,15 @@ class Run:
 
     def step_folder(self, name: str) -> Path:
         """A new folder, ``steps/007-torch-onnx-dynamo``; the same name again gets another number."""
-        slug = re.sub(r"[^A-Za-z0-9_.]+", "-", name).strip("-.")[:60] or "step"
-        folder = self.folder / "steps" / f"{next(self._numbers):03}-{slug}"
+        folder = self.folder / "steps" / f"{next(self._numbers):03}-{slug(name)}"
         with _explained(self.folder):
             folder.mkdir(parents=True)
         return folder
+
+
+def slug(name: str) -> str:
+    """A step's name as part of a folder's."""
+    return re.sub(r"[^A-Za-z0-9_.]+", "-", name).strip("-.")[:60] or "step"
 
 
 @frozen

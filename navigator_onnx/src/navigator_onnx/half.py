@@ -15,7 +15,7 @@ import onnx
 import onnx_ir as ir
 
 from navigator_core import Context, Names
-from navigator_core.errors import NavigatorError
+from navigator_core.errors import NothingToDoError
 from navigator_onnx import rewrite
 from navigator_onnx.options import HalfOptions
 
@@ -49,8 +49,8 @@ def bf16(source: Path, output: Path, options: HalfOptions, context: Context) -> 
 def convert(source: Path, output: Path, options: HalfOptions, context: Context, low: ir.DataType) -> Names:
     """Write ``source`` with its fp32 arithmetic in ``low``; tensors keep their names, axes stay dynamic.
 
-    Raises NavigatorError where nothing computes in fp32 and where the result does not load, RequestError for a node
-    or operator in the options that the model does not have.
+    Raises NothingToDoError where nothing computes in fp32, NavigatorError where the result does not load, RequestError
+    for a node or operator in the options that the model does not have.
     """
     model = rewrite.read(source)
     rewrite.require_nodes("node", options.nodes_to_exclude, (node.name for node in model.graph))
@@ -61,7 +61,7 @@ def convert(source: Path, output: Path, options: HalfOptions, context: Context, 
         if node.op_type not in excluded and node.name not in options.nodes_to_exclude:
             rewriting.lower(node)
     if not rewriting.lowered:
-        raise NavigatorError(
+        raise NothingToDoError(
             f"nothing in this model that may be converted computes in fp32, so {NAMES[low]} changes nothing"
         )
     rewriting.tidy()

@@ -13,7 +13,7 @@ import onnxruntime
 from onnxruntime import quantization
 
 from navigator_core import Context, Names
-from navigator_core.errors import NavigatorError
+from navigator_core.errors import NavigatorError, NothingToDoError
 from navigator_onnx import names, proto, rewrite, run
 from navigator_onnx.options import DynamicOptions, QdqOptions
 
@@ -49,14 +49,15 @@ def dynamic(source: Path, output: Path, options: DynamicOptions, context: Contex
             nodes_to_exclude=[*excluded, *(f"{name}_MatMul" for name in excluded)],  # it makes MatMul of Gemm
             use_external_data_format=_is_large(ready),
         )
-    return _finished(output, context, options.op_types)
+        changed = _int8_nodes(output) > _int8_nodes(ready)
+    return _finished(output, context, options.op_types, changed)
 
 
 def qdq(source: Path, output: Path, options: QdqOptions, context: Context) -> Names:
     """Write the model with QuantizeLinear and DequantizeLinear around what computes in int8, calibrated on samples.
 
-    Raises NavigatorError where there is nothing to quantize or to calibrate on, and where the result does not load;
-    RequestError for a node in the options that the model does not have.
+    Raises NothingToDoError where there is nothing to quantize, NavigatorError where there is nothing to calibrate on
+    and where the result does not load, RequestError for a node in the options that the model does not have.
     """
     if not context.calibration:
         raise NavigatorError("static quantization needs samples to calibrate on, and there are none")
@@ -84,7 +85,8 @@ def qdq(source: Path, output: Path, options: QdqOptions, context: Context) -> Na
                 "QuantizeBias": not symmetric,  # TensorRT takes biases in fp32 only
             },
         )
-    return _finished(output, context, options.op_types)
+        changed = _int8_nodes(output) > _int8_nodes(ready)
+    return _finished(output, context, options.op_types, changed)
 
 
 class _Samples(quantization.CalibrationDataReader):  # type: ignore[misc]
@@ -167,8 +169,13 @@ def _is_large(ready: Path) -> bool:
     return sum(path.stat().st_size for path in ready.parent.iterdir()) > rewrite.INLINE
 
 
-def _finished(output: Path, context: Context, asked: Sequence[str]) -> Names:
-    if not any(node.op_type in INT8_NODES for node in proto.read(output).graph.node):
-        raise NavigatorError(f"this model has no {' or '.join(asked)} with constant weights that could be quantized")
+def _int8_nodes(model: Path) -> int:
+    return sum(node.op_type in INT8_NODES for node in proto.read(model).graph.node)
+
+
+def _finished(output: Path, context: Context, asked: Sequence[str], changed: bool) -> Names:
+    if not changed:
+        kinds = " or ".join(filter(None, (", ".join(asked[:-1]), asked[-1])))
+        raise NothingToDoError(f"nothing to quantize: the model has no {kinds} in fp32 with constant weights")
     rewrite.check(output)
     return context.names

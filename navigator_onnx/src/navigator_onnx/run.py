@@ -21,8 +21,9 @@ Provider = str | tuple[str, dict[str, str]]
 
 
 def cpu(source: Path, options: CpuOptions, context: Context) -> LoadedModel:
-    """A session on the CPU: numpy in, numpy out, neither copied where it is contiguous.
+    """A session on the CPU: numpy in, numpy out. Outputs are never copied, inputs only where they are not contiguous.
 
+    Without a binding: it would save the fresh memory of each output, at the price of overwriting the caller's last one.
     Arrays of another type than the model declares are refused by ONNX Runtime, never cast; numpy lacks bfloat16, which
     is taken as float32 or of ml_dtypes, and given as the latter. Raises NavigatorError where the file needs what numpy
     or this ONNX Runtime lacks, PluginError where names do not match.
@@ -102,7 +103,7 @@ class NumpyCall:
 
     def __call__(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """New arrays by our names; each call costs a few microseconds beyond the session's own time."""
-        feed = {theirs: np.asarray(inputs[ours]) for ours, theirs in self._inputs}
+        feed = {theirs: tensors.native(np.asarray(inputs[ours])) for ours, theirs in self._inputs}
         return dict(zip(self._ours, self.session.run(self._theirs, feed), strict=True))
 
 
@@ -120,7 +121,7 @@ class BFloat16Call:
         feed = {}
         for ours, theirs, half in self._inputs:
             array = np.asarray(inputs[ours])
-            feed[theirs] = tensors.from_numpy(array, "cpu", "bfloat16" if half else str(array.dtype))
+            feed[theirs] = tensors.from_numpy(array, "cpu", "bfloat16" if half else array.dtype.name)
         values = self.session.run_with_ort_values(self._theirs, feed)
         return dict(zip(self._ours, map(tensors.on_host, values), strict=True))
 

@@ -10,7 +10,7 @@ import onnx_ir as ir
 import onnxslim
 
 from navigator_core import Context, Names
-from navigator_core.errors import NavigatorError
+from navigator_core.errors import NothingToDoError
 from navigator_onnx import proto, rewrite
 from navigator_onnx.options import SlimOptions
 
@@ -18,12 +18,12 @@ from navigator_onnx.options import SlimOptions
 def simplify(source: Path, output: Path, options: SlimOptions, context: Context) -> Names:
     """Write the model with fewer nodes or weights, in its own precision; onnxslim holds the weights in memory.
 
-    Raises NavigatorError where nothing gets simpler and where the result does not load.
+    Raises NothingToDoError where nothing gets simpler, NavigatorError where the result does not load.
     """
     before = _content(proto.read(source))
     slimmed = onnxslim.slim(str(source), skip_optimizations=list(options.skip_optimizations))
     if _content(slimmed) == before:
-        raise NavigatorError("onnxslim finds nothing to simplify in this model")
+        raise NothingToDoError("onnxslim finds nothing to simplify in this model")
     model = ir.from_proto(slimmed)
     del slimmed
     rewrite.write(model, output)

@@ -54,10 +54,15 @@ def from_numpy(array: np.ndarray, device: str, dtype: str) -> Any:
 
         bits = np.asarray(array, ml_dtypes.bfloat16, order="C").view(np.uint16)
         return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, BFLOAT16)
-    if dtype != str(array.dtype):
+    if dtype != array.dtype.name:
         raise TypeError(f"an OrtValue cannot be made from a numpy array as {dtype}, only as {array.dtype}")
     kind, _, index = device.partition(":")
-    return onnxruntime.OrtValue.ortvalue_from_numpy(np.asarray(array, order="C"), kind, int(index or 0))
+    return onnxruntime.OrtValue.ortvalue_from_numpy(np.asarray(native(array), order="C"), kind, int(index or 0))
+
+
+def native(array: np.ndarray) -> np.ndarray:
+    """The array in this machine's byte order: of another one ONNX Runtime takes the bytes for other numbers."""
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def to_device(value: Any, device: str) -> Any:

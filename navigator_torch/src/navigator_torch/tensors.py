@@ -43,10 +43,21 @@ def _resolved(tensor: torch.Tensor) -> torch.Tensor:
 
 def from_numpy(array: np.ndarray, device: str, dtype: str) -> torch.Tensor:
     """A tensor of its own on ``device``: a model that writes into its inputs does not reach the array."""
+    native = array.dtype if array.dtype.isnative else array.dtype.newbyteorder("=")
+    return _around(np.array(array, dtype=native, order="C"), device, dtype)  # copies: read-only, strided, any order
+
+
+def adopt(array: np.ndarray, device: str, dtype: str) -> torch.Tensor:
+    """A tensor on ``device`` of an array that nobody else keeps: in its own memory, where torch can write to that."""
+    flags = array.flags
+    if flags.writeable and flags.c_contiguous and array.dtype.isnative:
+        return _around(array, device, dtype)
+    return from_numpy(array, device, dtype)
+
+
+def _around(array: np.ndarray, device: str, dtype: str) -> torch.Tensor:
     import torch
 
-    native = array.dtype if array.dtype.isnative else array.dtype.newbyteorder("=")
-    array = np.array(array, dtype=native, order="C")  # copies: read-only, strided, any order
     wanted: torch.dtype = getattr(torch, dtype)
     if array.dtype.kind == "V":  # an extension's type, such as ml_dtypes.bfloat16: the same bits
         bits = torch.from_numpy(array.view(f"u{array.dtype.itemsize}"))

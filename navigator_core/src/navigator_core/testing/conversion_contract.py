@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from importlib import import_module
+from itertools import combinations
 from pathlib import Path
 from typing import Any, ClassVar
 from unittest import SkipTest, mock
@@ -15,8 +19,8 @@ from unittest import SkipTest, mock
 import numpy as np
 from attrs import evolve
 
-from navigator_core import optimize, plugins, request, tensors
-from navigator_core.candidates import Candidate
+from navigator_core import optimize, plugins, request, serde, tensors
+from navigator_core.candidates import Candidate, LoadedCandidate
 from navigator_core.declarations import Converter, Framework
 from navigator_core.plugins import Plugins
 from navigator_core.reference import StoredBatch
@@ -24,6 +28,19 @@ from navigator_core.report import Report
 from navigator_core.results import Objective, Tolerance
 from navigator_core.signature import Call, describe_outputs
 from navigator_core.testing.using import using
+from navigator_core.workspace import slug
+
+CONVERT = "navigator_core.conversion:convert"
+
+_AGAIN = """
+import json, sys
+from pathlib import Path
+job, folder, sys.path[:] = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2]), json.loads(sys.argv[3])
+from navigator_core.worker import call_job
+told = call_job(job, folder, lambda message: None)
+print()
+print(json.dumps(told))
+"""
 
 
 class ConversionContract:
@@ -57,6 +74,7 @@ class ConversionContract:
     _changed: str | None
     _plugins: Plugins
     _report: Report
+    _workspace: Path
 
     def source(self, folder: Path) -> tuple[Any, Any]:
         """The model and its samples."""
@@ -95,6 +113,7 @@ class ConversionContract:
             seconds=0.02,
             objective=Objective(minimize="memory"),  # nobody asks who is the fastest: no playoff
         )
+        cls._workspace = folder / "workspace"
         before = _state(model, cls._plugins)
         here = Path.cwd()
         os.chdir(folder / "cwd")
@@ -123,10 +142,15 @@ class ConversionContract:
         for candidate in self.candidates():
             with candidate.load() as loaded:
                 for batch in self._batches():
-                    call = self._call(batch)
-                    found = self._report.signature.flatten(loaded(*call.args, **call.kwargs))
+                    found = self._answers(loaded, batch)
                     for name, array in batch.reference(self._folder()).items():
-                        _near(tensors.to_numpy(found[name]), array, f"{candidate.name}: {batch.name}: output {name!r}")
+                        _near(found[name], array, f"{candidate.name}: {batch.name}: output {name!r}")
+
+    def test_the_outputs_of_the_source_can_be_told_apart(self) -> None:
+        references = [batch.reference(self._folder()) for batch in self._batches()]
+        for one, other in combinations([spec.name for spec in self._report.signature.outputs], 2):
+            alike = all(np.array_equal(found[one], found[other]) for found in references)
+            assert not alike, f"outputs {one!r} and {other!r} are equal, so that nobody would see them mixed up"
 
     def test_it_gives_back_the_containers_of_the_source_and_the_tensors_passed_in(self) -> None:
         signature, call = self._report.signature, self._call(self._batches()[0])
@@ -167,11 +191,44 @@ class ConversionContract:
                 one, other = (tensors.to_numpy(answer[name]) for answer in answers)
                 _near(other, one, f"{candidate.name}: loaded again, output {name!r}", 1e-6)
 
+    def test_converting_again_gives_an_artifact_that_answers_the_same(self) -> None:
+        if any("cannot be sent to a worker" in note for note in self._report.notes):
+            raise SkipTest("the model cannot be sent to a worker: its steps cannot be repeated")
+        with tempfile.TemporaryDirectory() as folder:
+            names = self._converted_again(Path(folder))
+            for candidate in self.candidates():
+                assert candidate.recipe is not None
+                assert candidate.path is not None
+                kept = serde.to_data(candidate.recipe.names)
+                assert names == kept, f"{self.conversion}: converted again, names are {names} instead of {kept}"
+                other = evolve(candidate, path=Path(folder) / candidate.path.name)
+                with candidate.load() as one, other.load() as again:
+                    for batch in self._batches():
+                        first, second = (self._answers(model, batch) for model in (one, again))
+                        for name, array in first.items():
+                            what = f"{candidate.name}: converted again, {batch.name}: output {name!r}"
+                            _near(second[name], array, what, 1e-5)
+
     def test_the_source_is_unchanged(self) -> None:
         assert self._changed is None, self._changed
 
     def test_nothing_is_left_in_the_working_directory(self) -> None:
         assert self._left_behind == []
+
+    def _converted_again(self, folder: Path) -> Any:
+        """The names of what the step, repeated in a process of its own, leaves in ``folder``."""
+        steps = sorted(self._workspace.glob(f"runs/{self._report.run}/steps/*-{slug(self.conversion)}/job.json"))
+        jobs = [path for path in steps if json.loads(path.read_text())["function"] == CONVERT]
+        assert jobs, f"the run {self._report.run} left no job of {self.conversion}"
+        command = [sys.executable, "-P", "-c", _AGAIN, str(jobs[0]), str(folder), json.dumps(sys.path)]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=600)
+        assert done.returncode == 0, f"{self.conversion}, converted again, fails: {done.stderr[-2000:]}"
+        return json.loads(done.stdout.splitlines()[-1])["names"]
+
+    def _answers(self, model: LoadedCandidate, batch: StoredBatch) -> dict[str, np.ndarray]:
+        call = self._call(batch)
+        found = self._report.signature.flatten(model(*call.args, **call.kwargs))
+        return {name: tensors.to_numpy(value) for name, value in found.items()}
 
     def _folder(self) -> Path:
         assert self._report.reference_folder is not None

@@ -25,6 +25,15 @@ from navigator_core.survey import kind
 Arrays = Mapping[str, np.ndarray]
 
 
+LAYOUTS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
+    "Fortran-ordered": np.asfortranarray,
+    "strided": lambda array: np.repeat(array, 2, axis=-1)[..., ::2] if array.ndim else array,
+    "read-only": lambda array: np.frombuffer(array.tobytes(), array.dtype).reshape(array.shape),
+    "foreign-endian": lambda array: array.astype(array.dtype.newbyteorder()),
+}
+"""Ways in which the same numbers may lie in memory."""
+
+
 @frozen
 class RunnerCase:
     """What a runner is tried with: a live model or a path, its context, and calls as (inputs, expected outputs)."""
@@ -59,7 +68,9 @@ class RunnerContract:
     rtol: float = 1e-5
     atol: float = 1e-6
     same_bits: bool = True
-    """False: two loads may differ in the last bits, as where kernels are picked by their times."""
+    """False: two answers to one question may differ in the last bits, as where kernels are picked by their times."""
+    named: bool = True
+    """False: the artifact keeps no names, so that the signature's order is all there is."""
 
     def case(self, folder: Path) -> RunnerCase:
         """The model, made anew for each test in an empty folder."""
@@ -91,8 +102,49 @@ class RunnerContract:
     def test_a_repeated_call_gives_the_same_answer_whatever_came_between(self, tmp_path: Path) -> None:
         case = self.case(tmp_path)
         with self.loaded(case) as run:
-            for inputs, expected in (*case.calls, *reversed(case.calls)):
-                self._close(run(inputs), expected, f"called again with {_shapes(inputs)}")
+            first = [_copied(run(inputs)) for inputs, _ in case.calls]
+            for again in range(2):
+                order = list(zip(case.calls, first, strict=True))[:: -1 if again else 1]
+                for (inputs, expected), before in order:
+                    found = run(inputs)
+                    self._close(found, expected, f"called again with {_shapes(inputs)}")
+                    self._same(found, before, f"called again with {_shapes(inputs)}")
+
+    def test_the_order_in_which_the_signature_lists_tensors_decides_nothing(self, tmp_path: Path) -> None:
+        case = self.case(tmp_path)
+        signature = case.context.signature
+        if not isinstance(case.model, Path):
+            raise SkipTest("a live model is called in the order that its signature says")
+        if not self.named:
+            raise SkipTest("the artifact keeps no names: it goes by the signature's order")
+        if len(signature.inputs) < 2 and len(signature.outputs) < 2:
+            raise SkipTest("with one input and one output there is nothing to mix up")
+        other = Signature(signature.inputs[::-1], signature.outputs[::-1])
+        inputs, expected = case.calls[0]
+        with self.loaded(evolve(case, context=evolve(case.context, signature=other))) as run:
+            try:
+                self._close(run(inputs), expected, "loaded with a signature in reversed order")
+            except Exception as error:
+                hint = "match tensors by name, or say named = False where the artifact keeps none"
+                raise AssertionError(f"{hint}; {type(error).__name__}: {error}") from error
+
+    def test_arrays_are_taken_however_they_lie_in_memory(self, tmp_path: Path) -> None:
+        case = self.case(tmp_path)
+        with self.loaded(case) as run:
+            for inputs, expected in case.calls:
+                for what, lay in LAYOUTS.items():
+                    found = run({name: lay(array) for name, array in inputs.items()})
+                    self._close(found, expected, f"called with {what} arrays")
+
+    def test_outputs_belong_to_the_caller_who_may_write_into_them(self, tmp_path: Path) -> None:
+        case = self.case(tmp_path)
+        with self.loaded(case) as run:
+            for inputs, expected in case.calls:
+                given = run.bring_in(inputs)
+                for array in _numpy(run.call(given)).values():
+                    if array.flags.writeable:
+                        array[...] = 0
+                self._close(_numpy(run.call(given)), expected, "after the caller wrote into the first outputs")
 
     def test_outputs_of_an_earlier_call_are_not_overwritten(self, tmp_path: Path) -> None:
         case = self.case(tmp_path)
@@ -166,10 +218,7 @@ class RunnerContract:
                 answers.append([run(inputs) for inputs, _ in case.calls])
         for (inputs, _), first, second in zip(case.calls, *answers, strict=True):
             self._close(second, first, f"loaded again and called with {_shapes(inputs)}")
-            bits = all(first[name].tobytes() == second[name].tobytes() for name in first)
-            assert bits or not self.same_bits, (
-                f"loaded again, the answers to {_shapes(inputs)} differ in their last bits"
-            )
+            self._same(second, first, f"loaded again and called with {_shapes(inputs)}")
 
     def test_a_missing_input_is_named(self, tmp_path: Path) -> None:
         case = self.case(tmp_path)
@@ -197,6 +246,27 @@ class RunnerContract:
             run(case.calls[0][0])
             run.model.close()
             run.model.close()
+
+    def test_a_call_after_closing_is_refused_or_answered_as_before(self, tmp_path: Path) -> None:
+        case = self.case(tmp_path)
+        with self.loaded(case) as run:
+            run(case.calls[0][0])
+            run.model.close()
+            for inputs, expected in case.calls:
+                try:
+                    found = run(inputs)
+                except Exception:  # whatever it raises: that is the refusal
+                    return
+                self._close(found, expected, "called after it was closed")
+
+    def test_outputs_outlive_their_model(self, tmp_path: Path) -> None:
+        case = self.case(tmp_path)
+        with self.loaded(case) as run:
+            answers = [run.raw(inputs) for inputs, _ in case.calls]
+        del run
+        gc.collect()
+        for outputs, (_, expected) in zip(answers, case.calls, strict=True):
+            self._close(_numpy(outputs), expected, "read after the model was closed")
 
     def test_nothing_is_held_of_a_model_that_was_closed_and_let_go(self, tmp_path: Path) -> None:
         case = self.case(tmp_path)
@@ -229,6 +299,10 @@ class RunnerContract:
             yield _Run(model, declared, case.context)
         finally:
             model.close()
+
+    def _same(self, found: Arrays, expected: Arrays, when: str) -> None:
+        bits = all(found[name].tobytes() == array.tobytes() for name, array in expected.items())
+        assert bits or not self.same_bits, f"{when}, its answers differ from the first ones in their last bits"
 
     def _close(self, found: Arrays, expected: Arrays, when: str) -> None:
         assert set(found) == set(expected), f"{when}, outputs are {sorted(found)} instead of {sorted(expected)}"
@@ -308,6 +382,10 @@ def _held(folder: Path) -> Counter[str]:
         if str(folder) in line:
             found[f"the mapped file {line.split(maxsplit=5)[-1]}"] += 1
     return found
+
+
+def _copied(outputs: Arrays) -> dict[str, np.ndarray]:
+    return {name: array.copy() for name, array in outputs.items()}
 
 
 def _numpy(outputs: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -49,6 +49,16 @@ class TensorsContract:
             back = source.to_numpy(self.made(array))
             assert np.array_equal(back, array), f"a {what} array comes back as {back!r} instead of {array!r}"
 
+    def test_an_array_that_is_handed_over_keeps_its_values_whatever_its_layout_and_type(self) -> None:
+        source = self.source()
+        adopt = getattr(source, "adopt", source.from_numpy)
+        given = [*layouts(), *(pair for dtype in self.dtypes for pair in arrays(dtype))]
+        for what, array in given:
+            kept = array.copy()
+            back = source.to_numpy(adopt(array, self.device, array.dtype.name))
+            same = back.shape == kept.shape and back.dtype.name == kept.dtype.name and np.array_equal(back, kept)
+            assert same, f"{what} of {kept.dtype}, handed over, comes back as {back!r} instead of {kept!r}"
+
     def test_the_array_given_is_not_changed(self) -> None:
         array = np.arange(6, dtype="float32").reshape(2, 3)
         kept = array.copy()
@@ -95,7 +105,7 @@ class TensorsContract:
 
     def made(self, array: np.ndarray) -> Any:
         """The array as a tensor of this kind."""
-        return self.source().from_numpy(array, self.device, str(array.dtype))
+        return self.source().from_numpy(array, self.device, array.dtype.name)
 
     def source(self) -> Any:
         """The module that the declaration names."""
@@ -113,13 +123,14 @@ def arrays(dtype: str) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def layouts() -> Iterator[tuple[str, np.ndarray]]:
-    """Arrays that do not lie in memory one element after the other, or may not be written to, each with a name."""
+    """Arrays that do not lie in memory as they usually do, or may not be written to, each with a name."""
     plain = np.arange(24, dtype="float32").reshape(2, 3, 4)
     yield "transposed", plain.T
     yield "Fortran-ordered", np.asfortranarray(plain)
     yield "strided", plain[:, ::2]
     yield "reversed", plain[::-1]
     yield "broadcast", np.broadcast_to(np.asarray([1.0, 2.0], "float32"), (3, 2))
+    yield "foreign-endian", plain.astype(plain.dtype.newbyteorder())
     read_only = plain.copy()
     read_only.flags.writeable = False
     yield "read-only", read_only
