@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from navigator_core import BF16, FP16, FP32
-from navigator_core.errors import NavigatorError
+from navigator_core.errors import NavigatorError, NothingToDoError
 from navigator_torch import compile, devices, options, run
 from navigator_torch.adapted import Autocast, adapted
 
@@ -103,7 +103,7 @@ def test_convolutions_are_laid_out_by_channel_last_and_answer_the_same(mixed, co
 def test_a_model_without_convolutions_has_nothing_to_lay_out():
     model = Tied().eval()
     given = context_for(model, torch.arange(4).reshape(2, 2), {"ids": {0: BATCH}})
-    with pytest.raises(NavigatorError, match="has no 2-D convolution"):
+    with pytest.raises(NothingToDoError, match="has no 2-D convolution"):
         adapted(model, given, channels_last=True)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from navigator_core import Context, Signature
-from navigator_core.errors import NavigatorError
+from navigator_core.errors import NavigatorError, NothingToDoError
 from navigator_torch.copies import copied
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -49,8 +49,8 @@ def adapted(
 ) -> nn.Module:
     """The model, or a copy in which only what differs takes memory.
 
-    Raises NavigatorError where ``autocast`` is not the precision that the candidate promises, and where there is
-    nothing to lay out by channel last.
+    Raises NavigatorError where ``autocast`` is not the precision that the candidate promises, NothingToDoError where
+    there is nothing to lay out by channel last.
     """
     if channels_last:
         model = _channels_last(model)
@@ -89,7 +89,7 @@ def _own(module: nn.Module) -> Iterator[torch.Tensor]:
 def _channels_last(model: nn.Module) -> nn.Module:
     convolutions = {id(m.weight) for m in model.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)}
     if not convolutions:
-        raise NavigatorError("the model has no 2-D convolution whose weights could be laid out by channel last")
+        raise NothingToDoError("the model has no 2-D convolution whose weights could be laid out by channel last")
 
     def lay_out(tensor: torch.Tensor) -> torch.Tensor:
         if id(tensor) not in convolutions:
