@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from navigator_core import (
+    Converter,
     Device,
     Exporter,
     Format,
@@ -18,10 +19,24 @@ from navigator_core import (
     hookimpl,
     type_names,
 )
-from navigator_torch.options import Compile, Eager, Onnx, TorchScript, ToTorchScript
+from navigator_torch.options import (
+    Compile,
+    Eager,
+    ExportedProgram,
+    Onnx,
+    OnnxByTorchScript,
+    ToAotInductor,
+    TorchScript,
+    ToTorchScript,
+)
 
 DEVICES = ("cpu", "cuda")
 TORCH = Requirement("torch>=2.6")
+ONNX = (Requirement("navigator-onnx"), Requirement("onnx"), Requirement("onnxscript"), TORCH)
+COMPILER = Probe(
+    Ref("navigator_torch.devices:compiler"),
+    remedy="install g++, or name a C++ compiler in the environment: CXX=clang++",
+)
 
 
 @hookimpl
@@ -34,6 +49,8 @@ def declare_formats() -> list[Format | Framework]:
     return [
         Framework(name="torch", source=Ref("navigator_torch.source"), reference="torch-eager", tensors="torch"),
         Format(name="torchscript", file="model.pt", executes_code=True),
+        Format(name="exported-program", file="model.pt2", executes_code=True),
+        Format(name="aotinductor", file="model.pt2", portable=False, executes_code=True),
     ]
 
 
@@ -68,7 +85,40 @@ def declare_exporters() -> list[Exporter]:
             implementation=Ref("navigator_torch.export:onnx"),
             options=Onnx,
             variants=(Variant("dynamo", Onnx()),),
-            requirements=(Requirement("navigator-onnx"), Requirement("onnx"), Requirement("onnxscript"), TORCH),
+            requirements=ONNX,
+            devices=DEVICES,
+        ),
+        Exporter(
+            source="torch",
+            target="onnx",
+            implementation=Ref("navigator_torch.onnx_by_torchscript:onnx"),
+            options=OnnxByTorchScript,
+            variants=(
+                Variant("torchscript", OnnxByTorchScript(method="trace")),
+                Variant("script", OnnxByTorchScript(method="script")),
+            ),
+            requirements=ONNX,
+            devices=DEVICES,
+        ),
+        Exporter(
+            source="torch",
+            target="exported-program",
+            implementation=Ref("navigator_torch.exported:export"),
+            requirements=(TORCH,),
+            devices=DEVICES,
+        ),
+    ]
+
+
+@hookimpl
+def declare_converters() -> list[Converter]:
+    return [
+        Converter(
+            source="exported-program",
+            target="aotinductor",
+            implementation=Ref("navigator_torch.aotinductor:convert"),
+            options=ToAotInductor,
+            requirements=(TORCH, COMPILER),
             devices=DEVICES,
         ),
     ]
@@ -91,13 +141,7 @@ def declare_runners() -> list[Runner]:
             formats=("torch",),
             implementation=Ref("navigator_torch.compile:run"),
             options=Compile,
-            requirements=(
-                TORCH,
-                Probe(
-                    Ref("navigator_torch.devices:compiler"),
-                    remedy="install g++, or name a C++ compiler in the environment: CXX=clang++",
-                ),
-            ),
+            requirements=(TORCH, COMPILER),
             devices=DEVICES,
             tensors="torch",
         ),
@@ -106,6 +150,23 @@ def declare_runners() -> list[Runner]:
             formats=("torchscript",),
             implementation=Ref("navigator_torch.torchscript:run"),
             options=TorchScript,
+            requirements=(TORCH,),
+            devices=DEVICES,
+            tensors="torch",
+        ),
+        Runner(
+            name="exported-program",
+            formats=("exported-program",),
+            implementation=Ref("navigator_torch.exported:run"),
+            options=ExportedProgram,
+            requirements=(TORCH,),
+            devices=DEVICES,
+            tensors="torch",
+        ),
+        Runner(
+            name="aotinductor",
+            formats=("aotinductor",),
+            implementation=Ref("navigator_torch.aotinductor:run"),
             requirements=(TORCH,),
             devices=DEVICES,
             tensors="torch",
