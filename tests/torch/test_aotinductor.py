@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from navigator_core import FP32, TF32
+from navigator_core import BF16, FP32, TF32
 from navigator_core.errors import NavigatorError, RequestError
 from navigator_torch import aotinductor, devices, exported, options, source
 
@@ -16,7 +16,7 @@ needs_compiler = pytest.mark.skipif(devices.compiler() is not None, reason="no C
 
 def compiled(model, context, folder, **chosen):
     (folder / "library").mkdir()
-    exported.export(source.prepare(model), folder / "model.pt2", None, context)
+    exported.export(source.prepare(model), folder / "model.pt2", options.ToExportedProgram(), context)
     library = folder / "library" / "model.pt2"
     aotinductor.convert(folder / "model.pt2", library, options.ToAotInductor(**chosen), context)
     return library
@@ -87,7 +87,7 @@ def test_frozen_weights_give_the_same_answers(tmp_path):
 def test_kernels_for_cuda_are_compiled_with_the_arithmetic_that_was_promised(tmp_path, precision):
     model = torch.nn.Linear(4, 3)
     context = context_for(model, torch.randn(1, 4), {"input": {0: BATCH}})
-    exported.export(source.prepare(model), tmp_path / "model.pt2", None, context)
+    exported.export(source.prepare(model), tmp_path / "model.pt2", options.ToExportedProgram(), context)
     seen = []
 
     def note(*args, **given):
@@ -101,3 +101,26 @@ def test_kernels_for_cuda_are_compiled_with_the_arithmetic_that_was_promised(tmp
         aotinductor.convert(tmp_path / "model.pt2", tmp_path / "library.pt2", options.ToAotInductor(), asked)
     assert seen == ["highest" if precision == FP32 else "high"]
     assert torch.get_float32_matmul_precision() == "highest"
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_a_library_in_half_precision_answers_in_the_sources_types_and_near_its_values(tmp_path):
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(16, 32), torch.nn.LayerNorm(32), torch.nn.Linear(32, 4)).eval()
+    context = context_for(model, torch.randn(2, 16), {"input": {0: BATCH}})
+    half = attrs.evolve(context, precision=BF16)
+    exported.export(model, tmp_path / "model.pt2", options.ToExportedProgram(autocast="bf16"), half)
+    (tmp_path / "library").mkdir()
+    aotinductor.convert(tmp_path / "model.pt2", tmp_path / "library" / "model.pt2", options.ToAotInductor(), half)
+    for run in (
+        exported.run(tmp_path / "model.pt2", options.ExportedProgram(), half),
+        aotinductor.run(tmp_path / "library" / "model.pt2", None, half),
+    ):
+        for rows in (1, 5):
+            x = torch.randn(rows, 16)
+            found = run.call({"input": x})["output"]
+            with torch.no_grad():
+                expected = model(x)
+            assert found.dtype == torch.float32
+            assert 1e-5 < (found - expected).norm() / expected.norm() < 0.05

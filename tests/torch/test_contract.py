@@ -72,9 +72,9 @@ class TestExportedProgram(TestEager):
     runner = "exported-program"
 
     def artifact(self, model, folder, context):
-        from navigator_torch import exported
+        from navigator_torch import exported, options
 
-        exported.export(model, folder / "model.pt2", None, context)
+        exported.export(model, folder / "model.pt2", options.ToExportedProgram(), context)
         return folder / "model.pt2"
 
 
@@ -100,7 +100,7 @@ def compiled(model, context):
     (folder / "aotinductor").mkdir(exist_ok=True)
     library = folder / "aotinductor" / "model.pt2"
     if not library.exists():
-        exported.export(model, folder / "model.pt2", None, context)
+        exported.export(model, folder / "model.pt2", options.ToExportedProgram(), context)
         aotinductor.convert(folder / "model.pt2", library, options.ToAotInductor(), context)
     return library
 

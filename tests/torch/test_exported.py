@@ -16,7 +16,7 @@ from .test_export import Adds, Awkward, Branches
 
 
 def export(model, context, folder):
-    exported.export(source.prepare(model), folder / "model.pt2", None, context)
+    exported.export(source.prepare(model), folder / "model.pt2", options.ToExportedProgram(), context)
     return folder / "model.pt2"
 
 

@@ -85,7 +85,7 @@ def follows_control_flow(options, folder):
 
 def asked_of_aotinductor(options, folder):
     model = Foldable().eval()
-    exported.export(model, folder / "model.pt2", None, context(model))
+    exported.export(model, folder / "model.pt2", chosen.ToExportedProgram(), context(model))
     with mock.patch("torch._inductor.aoti_compile_and_package") as asked:
         aotinductor.convert(folder / "model.pt2", folder / "library.pt2", options, context(model))
     return asked.call_args.kwargs["inductor_configs"]
@@ -96,7 +96,7 @@ def eager_threads(options, folder):
 
 
 def exported_threads(options, folder):
-    exported.export(Foldable().eval(), folder / "model.pt2", None, context(Foldable()))
+    exported.export(Foldable().eval(), folder / "model.pt2", chosen.ToExportedProgram(), context(Foldable()))
     loaded = exported.run(folder / "model.pt2", options, context(Foldable()))
     with mock.patch("torch.set_num_threads", wraps=torch.set_num_threads) as asked:
         loaded.call({"x": torch.ones(2, 4)})
@@ -127,17 +127,30 @@ def half(model):
     return attrs.evolve(context(model), precision=BF16)
 
 
-def eager_error(options, folder):
-    """How far an eager call is off the source: nothing in fp32."""
+def thirds(options):
+    """A model whose weights no half precision has, and the context that promises what the options compute in."""
     model = torch.nn.Sequential(torch.nn.Linear(4, 4)).eval()
     torch.nn.init.constant_(model[0].weight, 1 / 3)
     given = context_for(model, torch.ones(2, 4), {"input": {0: BATCH}})
-    promised = attrs.evolve(given, precision=BF16 if options.autocast else given.precision)
+    return model, attrs.evolve(given, precision=BF16 if options.autocast else given.precision)
+
+
+def error(loaded, model):
     with torch.no_grad():
-        expected = model(torch.ones(2, 4))
-    return (
-        (run.eager(model, options, promised).call({"input": torch.ones(2, 4)})["output"] - expected).abs().max().item()
-    )
+        return (loaded.call({"input": torch.ones(2, 4)})["output"] - model(torch.ones(2, 4))).abs().max().item()
+
+
+def eager_error(options, folder):
+    """How far an eager call is off the source: nothing in fp32."""
+    model, given = thirds(options)
+    return error(run.eager(model, options, given), model)
+
+
+def exported_error(options, folder):
+    """How far an exported program is off the source: nothing in fp32."""
+    model, given = thirds(options)
+    exported.export(model, folder / "model.pt2", options, given)
+    return error(exported.run(folder / "model.pt2", chosen.ExportedProgram(), given), model)
 
 
 class Layout(torch.nn.Module):
@@ -199,8 +212,9 @@ class TestOptions(testing.OptionsContract):
             "optimize": testing.Effect(False, operators) if HAS_ONNX else NO_ONNX,
             "method": testing.Effect("script", follows_control_flow) if HAS_ONNX else NO_ONNX,
         },
+        "torch->exported-program": {"autocast": testing.Effect("bf16", exported_error)},
         "exported-program->aotinductor": {
-            "freezing": testing.Effect(True, asked_of_aotinductor),
+            "freezing": testing.Effect(False, asked_of_aotinductor),
             "max_autotune": testing.Effect(True, asked_of_aotinductor),
         },
         "@exported-program": {"threads": testing.Effect(torch.get_num_threads() + 2, exported_threads)},

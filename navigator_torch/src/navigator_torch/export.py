@@ -14,6 +14,7 @@ import torch
 from navigator_core import Context, Dim, Names, Signature, samples
 from navigator_core.errors import NavigatorError
 from navigator_torch import quiet, tensors
+from navigator_torch.adapted import adapted, as_declared
 from navigator_torch.options import WRITTEN, WRITTEN_BY_TORCHSCRIPT
 
 with quiet.exporting():  # what every export imports: once in a worker, not once in each of its steps
@@ -37,24 +38,30 @@ _FIXED = (
 
 
 class Flat(torch.nn.Module):  # type: ignore[misc]
-    """The model with its signature's tensors in declared order, in and out: what artifacts look like."""
+    """The model with its signature's tensors in declared order, in and out: what artifacts look like.
 
-    def __init__(self, model: torch.nn.Module, signature: Signature) -> None:
+    ``cast``: outputs come in other types than the signature's, and are given in these.
+    """
+
+    def __init__(self, model: torch.nn.Module, signature: Signature, *, cast: bool = False) -> None:
         super().__init__()
         self.model = model
         self.signature = signature
+        self.cast = cast
         self.training = False
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Bind, call, flatten."""
         inputs = {spec.name: tensor for spec, tensor in zip(self.signature.inputs, tensors, strict=True)}
         outputs = self.signature.call(self.model, inputs)
+        if self.cast:
+            outputs = as_declared(outputs, self.signature)
         return tuple(outputs[spec.name] for spec in self.signature.outputs)
 
 
-def flat(model: torch.nn.Module, context: Context) -> Flat:
-    """The model as every exporter takes it."""
-    return Flat(model, context.signature)
+def flat(model: torch.nn.Module, context: Context, autocast: str | None = None) -> Flat:
+    """The model as every exporter takes it; with ``autocast`` in the half precision that the context promises."""
+    return Flat(adapted(model, context, autocast=autocast), context.signature, cast=autocast is not None)
 
 
 def example(context: Context) -> tuple[torch.Tensor, ...]:

@@ -19,19 +19,20 @@ with quiet.exporting():  # once in a worker, not once in each of its steps
     import torch.export
 
 if TYPE_CHECKING:
-    from navigator_torch.options import ExportedProgram
+    from navigator_torch.options import ExportedProgram, ToExportedProgram
 
 
-def export(model: torch.nn.Module, output: Path, options: None, context: Context) -> None:
+def export(model: torch.nn.Module, output: Path, options: ToExportedProgram, context: Context) -> None:
     """Write the model with flat tensors in and a tuple of tensors out; no source is needed to load it.
 
     Raises NavigatorError naming the axis where the model fixes one that the signature says is dynamic.
     """
     demand_source(model)
     axes = tuple(_axes(spec.shape) for spec in context.signature.inputs)
+    ready = flat(model, context, options.autocast)
     with torch.no_grad(), quiet.exporting():
         try:
-            program = torch.export.export(flat(model, context), example(context), dynamic_shapes=(axes,), strict=False)
+            program = torch.export.export(ready, example(context), dynamic_shapes=(axes,), strict=False)
         except Exception as error:
             raise NavigatorError(explain(error, context.signature, "torch.export.export")) from error
         _forget_source(program)

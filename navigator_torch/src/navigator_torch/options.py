@@ -50,10 +50,17 @@ class OnnxByTorchScript:
 
 
 @frozen(kw_only=True)
+class ToExportedProgram:
+    """``autocast`` is what the variants of that name set, see ``torch-eager``."""
+
+    autocast: Half | None = field(default=None, validator=_half)
+
+
+@frozen(kw_only=True)
 class ToAotInductor:
     """``freezing``: weights are laid out for the kernels; ``max_autotune``: kernels are picked by their times."""
 
-    freezing: bool = field(default=False, validator=_flag)
+    freezing: bool = field(default=True, validator=_flag)
     max_autotune: bool = field(default=False, validator=_flag)
 
 

@@ -28,6 +28,7 @@ from navigator_torch.options import (
     Onnx,
     OnnxByTorchScript,
     ToAotInductor,
+    ToExportedProgram,
     TorchScript,
     ToTorchScript,
 )
@@ -114,6 +115,12 @@ def declare_exporters() -> list[Exporter]:
             source="torch",
             target="exported-program",
             implementation=Ref("navigator_torch.exported:export"),
+            options=ToExportedProgram,
+            variants=(
+                Variant("", ToExportedProgram()),
+                Variant("bf16", ToExportedProgram(autocast="bf16"), BF16, HAS_BF16),
+                Variant("fp16", ToExportedProgram(autocast="fp16"), FP16, HAS_FP16),
+            ),
             requirements=(TORCH,),
             devices=DEVICES,
         ),
