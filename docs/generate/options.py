@@ -53,7 +53,7 @@ def section(distribution: str, found: Plugins) -> Iterator[str]:
 
 def entry(key: str, declared: Any, alone: bool = True) -> Iterator[str]:
     """One edge or runner: its fields with type and default, and its variants, which tell edges of one key apart."""
-    names = "" if alone else "".join(f" `[{variant.name}]`" for variant in declared.variants)
+    names = "" if alone else "".join(f" `[{v.name}]`" for v in declared.variants if v.name)
     yield f"### `{key}`{names}\n"
     cls = declared.options
     if cls is not None:
@@ -66,7 +66,8 @@ def entry(key: str, declared: Any, alone: bool = True) -> Iterator[str]:
             yield f"| `{field.name}` | {words} | `{field.default!r}` | {', '.join(allowed(field.validator))} |"
         yield ""
     if declared.variants:
-        told = (f"`[{v.name}]`" + (f" in {v.precision.name}" if v.precision else "") for v in declared.variants)
+        named = [v for v in declared.variants if v.name]
+        told = (f"`[{v.name}]`" + (f" in {v.precision.name}" if v.precision else "") for v in named)
         yield f"Variants: {', '.join(told)}.\n"
 
 

@@ -90,7 +90,7 @@ def ways(name: str, declared: Any) -> Iterator[Sequence[str]]:
     for variant in declared.variants or (None,):
         precision = variant.precision.name if variant and variant.precision else ""
         required = declared.requirements + (variant.requirements if variant else ())
-        whole = f"{name}[{variant.name}]" if variant else name
+        whole = f"{name}[{variant.name}]" if variant and variant.name else name
         yield code(whole), precision, ", ".join(declared.devices), needs(required)
 
 

@@ -457,6 +457,26 @@ def test_an_option_whose_effect_is_not_seen_is_told(effects, said, tmp_path):
         suite.test_an_option_has_an_effect("mini-json->mini-npz.dtype", tmp_path)
 
 
+@attrs.frozen
+class Ignored:
+    dtype: str = "float32"
+
+
+def test_an_option_that_only_one_of_two_conversions_heeds_is_told(tmp_path):
+    def heeded_by_the_first(options, folder):
+        return None if isinstance(options, Ignored) else stored_type(options, folder)
+
+    class TwoWays(TestMiniOptions):
+        effects: ClassVar = {"mini-json->mini-npz": {"dtype": testing.Effect("float16", heeded_by_the_first)}}
+
+        def declared(self):
+            yield from super().declared()
+            yield "mini-json->mini-npz.dtype", Ignored
+
+    with pytest.raises(AssertionError, match=r"dtype of Ignored = 'float16' has no effect"):
+        TwoWays().test_an_option_has_an_effect("mini-json->mini-npz.dtype", tmp_path)
+
+
 def test_a_sentence_why_an_effect_cannot_be_seen_skips_the_test_with_it(tmp_path):
     suite = broken(TestMiniOptions, effects={"mini-json->mini-npz": {"dtype": "it needs a GPU"}})
     with pytest.raises(unittest.SkipTest, match="it needs a GPU"):

@@ -1,14 +1,25 @@
 """navigator-torch keeps the contracts that every plugin keeps."""
 
+import functools
+import shutil
+import tempfile
+from pathlib import Path
+
+import importlib_metadata
 import pytest
 import torch
 
 from navigator_core import testing
-from navigator_torch import source
+from navigator_torch import devices, source
 
 from .conftest import BATCH, Mlp, batch_of, context_for, reference
 
 MODULE = "navigator_torch.plugin"
+CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+COMPILER = pytest.mark.skipif(devices.compiler() is not None, reason="no C++ compiler")
+ONNX = pytest.mark.skipif(
+    not any(importlib_metadata.distributions(name="navigator-onnx")), reason="navigator-onnx is not installed"
+)
 
 
 def mlp():
@@ -57,6 +68,43 @@ class TestTorchScript(TestEager):
         return folder / "model.pt"
 
 
+class TestExportedProgram(TestEager):
+    runner = "exported-program"
+
+    def artifact(self, model, folder, context):
+        from navigator_torch import exported
+
+        exported.export(model, folder / "model.pt2", None, context)
+        return folder / "model.pt2"
+
+
+@pytest.mark.slow
+@COMPILER
+class TestAotInductor(TestEager):
+    runner = "aotinductor"
+
+    def artifact(self, model, folder, context):
+        return shutil.copy(compiled(model, context), folder / "model.pt2")
+
+
+@functools.cache
+def compiled_in() -> tempfile.TemporaryDirectory:
+    return tempfile.TemporaryDirectory()
+
+
+def compiled(model, context):
+    """Compiled once for all tests: it takes ten seconds and more."""
+    from navigator_torch import aotinductor, exported, options
+
+    folder = Path(compiled_in().name)
+    (folder / "aotinductor").mkdir(exist_ok=True)
+    library = folder / "aotinductor" / "model.pt2"
+    if not library.exists():
+        exported.export(model, folder / "model.pt2", None, context)
+        aotinductor.convert(folder / "model.pt2", library, options.ToAotInductor(), context)
+    return library
+
+
 class Conversion(testing.ConversionContract):
     module = MODULE
 
@@ -72,7 +120,29 @@ class TestScript(Conversion):
     conversion = "torch->torchscript[script]"
 
 
-CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+class TestExport(Conversion):
+    conversion = "torch->exported-program"
+
+
+@pytest.mark.slow
+@COMPILER
+class TestCompilation(Conversion):
+    conversion = "torch->exported-program->aotinductor"
+
+
+@ONNX
+class TestOnnx(Conversion):
+    conversion = "torch->onnx[dynamo]"
+
+
+@ONNX
+class TestOnnxByTrace(Conversion):
+    conversion = "torch->onnx[torchscript]"
+
+
+@ONNX
+class TestOnnxByScript(Conversion):
+    conversion = "torch->onnx[script]"
 
 
 @pytest.mark.gpu
@@ -84,4 +154,18 @@ class TestTensorsOnCuda(TestTensors):
 @pytest.mark.gpu
 @CUDA
 class TestTraceOnCuda(TestTrace):
+    device = "cuda"
+
+
+@pytest.mark.gpu
+@CUDA
+class TestExportOnCuda(TestExport):
+    device = "cuda"
+
+
+@pytest.mark.gpu
+@pytest.mark.slow
+@CUDA
+@COMPILER
+class TestCompilationOnCuda(TestCompilation):
     device = "cuda"

@@ -177,6 +177,15 @@ def test_a_scripted_source_is_written_as_it_is(mlp, tmp_path):
         assert_close(run_torchscript(path, context, arrays), reference(mlp, context, arrays))
 
 
+def test_scripts_made_in_one_process_have_each_their_own_constants(mlp, tmp_path):
+    for number in (1.0, 2.0, 3.0):  # torch mixes up the third with the second, if their shells are of one class
+        given = {"x": torch.ones(1, 4), "unused": torch.zeros(2), "scale": number}
+        context = context_for(mlp, given, {"x": {0: BATCH}})
+        torchscript.export(mlp.eval(), tmp_path / "m.pt", options.ToTorchScript(method="script"), context)
+        arrays = batch_of(context, 2)
+        assert_close(run_torchscript(tmp_path / "m.pt", context, arrays), reference(mlp, context, arrays))
+
+
 @needs_onnx
 def test_exporting_leaves_the_model_as_it_was(mlp, mlp_context, tmp_path):
     ready = mlp.eval()

@@ -10,7 +10,7 @@ import importlib_metadata
 import torch
 
 from navigator_core import BF16, testing
-from navigator_torch import compile, export, run, torchscript
+from navigator_torch import aotinductor, compile, export, exported, onnx_by_torchscript, run, torchscript
 from navigator_torch import options as chosen
 
 from .conftest import BATCH, context_for
@@ -49,30 +49,58 @@ def answer_below_zero(options, folder):
 
 
 class Foldable(torch.nn.Module):
-    """Holds what an optimizer takes away: axes swapped twice, a sum of constants."""
+    """Holds what an optimizer takes away: axes swapped twice, a sum of constants, weights the other way round."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(4, 4))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x.transpose(0, 1).transpose(0, 1) * (torch.ones(4) + torch.ones(4))
+        return (x.transpose(0, 1).transpose(0, 1) * (torch.ones(4) + torch.ones(4))) @ self.weight.t()
 
 
-def exported(options, folder):
+def to_onnx(options, folder, model=None):
+    """By whichever exporter the options are of."""
     import onnx
 
-    model = Foldable().eval()
-    export.onnx(model, folder / "model.onnx", options, context(model))
+    write = export.onnx if isinstance(options, chosen.Onnx) else onnx_by_torchscript.onnx
+    model = (model or Foldable()).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        write(model, folder / "model.onnx", options, context(model))
     return onnx.load(folder / "model.onnx")
 
 
 def opset(options, folder):
-    return exported(options, folder).opset_import[0].version
+    return to_onnx(options, folder).opset_import[0].version
 
 
 def operators(options, folder):
-    return sorted(node.op_type for node in exported(options, folder).graph.node)
+    return sorted(node.op_type for node in to_onnx(options, folder).graph.node)
+
+
+def follows_control_flow(options, folder):
+    return any(node.op_type == "If" for node in to_onnx(options, folder, Signed()).graph.node)
+
+
+def asked_of_aotinductor(options, folder):
+    model = Foldable().eval()
+    exported.export(model, folder / "model.pt2", None, context(model))
+    with mock.patch("torch._inductor.aoti_compile_and_package") as asked:
+        aotinductor.convert(folder / "model.pt2", folder / "library.pt2", options, context(model))
+    return asked.call_args.kwargs["inductor_configs"]
 
 
 def eager_threads(options, folder):
     return run.eager(Threads(), options, context(Threads())).call({"x": torch.ones(2, 4)})["output"].max().item()
+
+
+def exported_threads(options, folder):
+    exported.export(Foldable().eval(), folder / "model.pt2", None, context(Foldable()))
+    loaded = exported.run(folder / "model.pt2", options, context(Foldable()))
+    with mock.patch("torch.set_num_threads", wraps=torch.set_num_threads) as asked:
+        loaded.call({"x": torch.ones(2, 4)})
+    return [call.args for call in asked.call_args_list]
 
 
 def compiled_threads(options, folder):
@@ -167,9 +195,15 @@ class TestOptions(testing.OptionsContract):
     effects: ClassVar = {
         "torch->torchscript": {"method": testing.Effect("script", answer_below_zero)},
         "torch->onnx": {
-            "opset": testing.Effect(23, opset) if HAS_ONNX else NO_ONNX,
+            "opset": testing.Effect(19, opset) if HAS_ONNX else NO_ONNX,
             "optimize": testing.Effect(False, operators) if HAS_ONNX else NO_ONNX,
+            "method": testing.Effect("script", follows_control_flow) if HAS_ONNX else NO_ONNX,
         },
+        "exported-program->aotinductor": {
+            "freezing": testing.Effect(True, asked_of_aotinductor),
+            "max_autotune": testing.Effect(True, asked_of_aotinductor),
+        },
+        "@exported-program": {"threads": testing.Effect(torch.get_num_threads() + 2, exported_threads)},
         "@torch-eager": {
             "threads": testing.Effect(torch.get_num_threads() + 2, eager_threads),
             "channels_last": testing.Effect(True, eager_layout),

@@ -14,6 +14,7 @@ import torch
 from navigator_core import Context, Dim, Names, Signature, samples
 from navigator_core.errors import NavigatorError
 from navigator_torch import quiet, tensors
+from navigator_torch.options import WRITTEN, WRITTEN_BY_TORCHSCRIPT
 
 with quiet.exporting():  # what every export imports: once in a worker, not once in each of its steps
     import torch.export
@@ -49,6 +50,11 @@ class Flat(torch.nn.Module):  # type: ignore[misc]
         inputs = {spec.name: tensor for spec, tensor in zip(self.signature.inputs, tensors, strict=True)}
         outputs = self.signature.call(self.model, inputs)
         return tuple(outputs[spec.name] for spec in self.signature.outputs)
+
+
+def flat(model: torch.nn.Module, context: Context) -> Flat:
+    """The model as every exporter takes it."""
+    return Flat(model, context.signature)
 
 
 def example(context: Context) -> tuple[torch.Tensor, ...]:
@@ -89,14 +95,18 @@ def onnx(model: torch.nn.Module, output: Path, options: Onnx, context: Context) 
 
     Raises NavigatorError naming the axis where the model fixes one that the signature says is dynamic.
     """
-    if isinstance(model, torch.jit.ScriptModule):
-        raise NavigatorError("torch.export takes no scripted module; give the module that was scripted")
+    if options.opset < WRITTEN[0]:
+        raise NavigatorError(
+            f"torch.export writes opset {WRITTEN[0]} to {WRITTEN[1]}, not {options.opset}; the TorchScript exporter "
+            f"(torch->onnx[torchscript]) writes {WRITTEN_BY_TORCHSCRIPT[0]} to {WRITTEN_BY_TORCHSCRIPT[1]}"
+        )
+    demand_source(model)
     signature = context.signature
     inputs = example(context)
     try:
         with torch.no_grad(), quiet.exporting():
             program = torch.onnx.export(
-                Flat(model, signature),
+                flat(model, context),
                 inputs,
                 dynamic_shapes=(tuple(_axes(spec.shape) for spec in signature.inputs),),
                 opset_version=options.opset,
@@ -105,14 +115,31 @@ def onnx(model: torch.nn.Module, output: Path, options: Onnx, context: Context) 
                 verbose=False,
             )
     except Exception as error:
-        raise NavigatorError(explain(error, signature)) from error
-    _check(program.model, signature, options.opset)
+        raise NavigatorError(explain(error, signature, "torch.onnx.export")) from error
+    return write(program.model, output, options.opset, signature)
+
+
+def demand_source(model: torch.nn.Module) -> None:
+    """Raises NavigatorError for a scripted module, whose Python is gone."""
+    if isinstance(model, torch.jit.ScriptModule):
+        raise NavigatorError("torch.export takes no scripted module; give the module that was scripted")
+
+
+def write(model: Any, output: Path, opset: int, signature: Signature) -> Names | None:
+    """An exporter's result as a file with the signature's names, checked, without the user's source.
+
+    Weights above `LARGEST_FILE` lie beside it. Raises NavigatorError where it is not what was asked for.
+    """
+    _check(model, signature, opset)
     names = _names(signature)
-    _name(program.model.graph, signature, names)
-    _forget_source(program.model.graph)
-    weights = sum(math.prod(v.shape) * v.dtype.itemsize for v in program.model.graph.initializers.values())
-    program.save(str(output), external_data=weights > LARGEST_FILE)
-    if weights <= LARGEST_FILE:
+    _name(model.graph, signature, names)
+    _forget_source(model.graph)
+    weights = sum(math.prod(v.shape) * v.dtype.itemsize for v in model.graph.initializers.values())
+    large = weights > LARGEST_FILE
+    from onnxscript import ir
+
+    ir.save(model, output, external_data=f"{output.name}.data" if large else None)
+    if not large:
         import onnx as file_format
 
         file_format.checker.check_model(str(output))
@@ -135,7 +162,7 @@ def _axes(shape: Sequence[int | Dim]) -> dict[int, Any]:
     return {i: n.name if named else hint for i, n in enumerate(shape) if isinstance(n, Dim)}
 
 
-def explain(error: BaseException, signature: Signature) -> str:
+def explain(error: BaseException, signature: Signature, tool: str) -> str:
     """The sentence that helps, out of the exporter's long report: which axes became constants, else the first cause."""
     chain: list[BaseException] = []
     link: BaseException | None = error
@@ -154,7 +181,7 @@ def explain(error: BaseException, signature: Signature) -> str:
             "its forward for a constant where the size should follow the input (view, reshape, expand, int(shape[i]))"
         )
     first = " ".join(line.strip() for line in str(chain[-1]).strip().splitlines()[:2])
-    return f"torch.onnx.export failed: {type(chain[-1]).__name__}: {first}"
+    return f"{tool} failed: {type(chain[-1]).__name__}: {first}"
 
 
 def _check(model: Any, signature: Signature, opset: int) -> None:
@@ -167,8 +194,9 @@ def _check(model: Any, signature: Signature, opset: int) -> None:
             f"the graph has {len(model.graph.inputs)} inputs and {len(model.graph.outputs)} outputs, the model "
             f"{len(signature.inputs)} and {len(signature.outputs)}"
         )
-    for value, spec in zip(model.graph.inputs, signature.inputs, strict=True):
-        for axis, n in enumerate(spec.shape):
+    values, specs = [*model.graph.inputs, *model.graph.outputs], [*signature.inputs, *signature.outputs]
+    for value, spec in zip(values, specs, strict=True):
+        for axis, n in enumerate(spec.shape if value.shape is not None else ()):
             if isinstance(n, Dim) and isinstance(value.shape[axis], int):
                 raise NavigatorError(
                     f"the export fixes axis {axis} of {spec.name!r} at {value.shape[axis]}, but the samples show it "

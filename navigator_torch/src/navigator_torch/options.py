@@ -6,8 +6,12 @@ from typing import Literal
 
 from attrs import field, frozen, validators
 
-OPSETS = (18, 25)
-"""The opsets that torch's exporter really writes; asked for an older one it silently writes 18."""
+OPSETS = (9, 25)
+"""What may be asked for: an exporter that cannot write it says so, and the others go on."""
+WRITTEN = (18, 25)
+"""The opsets that `torch.onnx.export` really writes; asked for an older one it silently writes 18."""
+WRITTEN_BY_TORCHSCRIPT = (9, 20)
+"""Those of its predecessor, which works on TorchScript."""
 
 Mode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
 
@@ -25,14 +29,32 @@ class ToTorchScript:
     method: Literal["trace", "script"] = field(default="trace", validator=validators.in_(("trace", "script")))
 
 
+_opset = validators.and_(validators.instance_of(int), validators.ge(OPSETS[0]), validators.le(OPSETS[1]))
+
+
 @frozen(kw_only=True)
 class Onnx:
-    """``optimize``: fold constants and fuse nodes after the export."""
+    """``optimize``: fold constants and fuse nodes after the export. Opsets from 18 on can be written."""
 
-    opset: int = field(
-        default=20, validator=[validators.instance_of(int), validators.ge(OPSETS[0]), validators.le(OPSETS[1])]
-    )
+    opset: int = field(default=20, validator=_opset)
     optimize: bool = field(default=True, validator=_flag)
+
+
+@frozen(kw_only=True)
+class OnnxByTorchScript:
+    """``method``: what is exported, a trace or the compiled source; ``optimize``: fold constants. Opsets to 20."""
+
+    method: Literal["trace", "script"] = field(default="trace", validator=validators.in_(("trace", "script")))
+    opset: int = field(default=20, validator=_opset)
+    optimize: bool = field(default=True, validator=_flag)
+
+
+@frozen(kw_only=True)
+class ToAotInductor:
+    """``freezing``: weights are laid out for the kernels; ``max_autotune``: kernels are picked by their times."""
+
+    freezing: bool = field(default=False, validator=_flag)
+    max_autotune: bool = field(default=False, validator=_flag)
 
 
 @frozen(kw_only=True)
@@ -74,4 +96,11 @@ class TorchScript:
 
     freeze: bool = field(default=True, validator=_flag)
     optimize_for_inference: bool = field(default=False, validator=_flag)
+    threads: int = field(default=0, validator=_threads)
+
+
+@frozen(kw_only=True)
+class ExportedProgram:
+    """``threads``: within one operator, on the CPU; 0 is torch's own choice."""
+
     threads: int = field(default=0, validator=_threads)

@@ -7,6 +7,7 @@ from typing import Any
 from navigator_core import (
     BF16,
     FP16,
+    Converter,
     Device,
     Exporter,
     Format,
@@ -20,10 +21,20 @@ from navigator_core import (
     hookimpl,
     type_names,
 )
-from navigator_torch.options import Compile, Eager, Onnx, TorchScript, ToTorchScript
+from navigator_torch.options import (
+    Compile,
+    Eager,
+    ExportedProgram,
+    Onnx,
+    OnnxByTorchScript,
+    ToAotInductor,
+    TorchScript,
+    ToTorchScript,
+)
 
 DEVICES = ("cpu", "cuda")
 TORCH = Requirement("torch>=2.6")
+ONNX = (Requirement("navigator-onnx"), Requirement("onnx"), Requirement("onnxscript"), TORCH)
 COMPILER = Probe(
     Ref("navigator_torch.devices:compiler"),
     remedy="install g++, or name a C++ compiler in the environment: CXX=clang++",
@@ -48,6 +59,8 @@ def declare_formats() -> list[Format | Framework]:
     return [
         Framework(name="torch", source=Ref("navigator_torch.source"), reference="torch-eager", tensors="torch"),
         Format(name="torchscript", file="model.pt", executes_code=True),
+        Format(name="exported-program", file="model.pt2", executes_code=True),
+        Format(name="aotinductor", file="model.pt2", portable=False, executes_code=True),
     ]
 
 
@@ -82,7 +95,40 @@ def declare_exporters() -> list[Exporter]:
             implementation=Ref("navigator_torch.export:onnx"),
             options=Onnx,
             variants=(Variant("dynamo", Onnx()),),
-            requirements=(Requirement("navigator-onnx"), Requirement("onnx"), Requirement("onnxscript"), TORCH),
+            requirements=ONNX,
+            devices=DEVICES,
+        ),
+        Exporter(
+            source="torch",
+            target="onnx",
+            implementation=Ref("navigator_torch.onnx_by_torchscript:onnx"),
+            options=OnnxByTorchScript,
+            variants=(
+                Variant("torchscript", OnnxByTorchScript(method="trace")),
+                Variant("script", OnnxByTorchScript(method="script")),
+            ),
+            requirements=ONNX,
+            devices=DEVICES,
+        ),
+        Exporter(
+            source="torch",
+            target="exported-program",
+            implementation=Ref("navigator_torch.exported:export"),
+            requirements=(TORCH,),
+            devices=DEVICES,
+        ),
+    ]
+
+
+@hookimpl
+def declare_converters() -> list[Converter]:
+    return [
+        Converter(
+            source="exported-program",
+            target="aotinductor",
+            implementation=Ref("navigator_torch.aotinductor:convert"),
+            options=ToAotInductor,
+            requirements=(TORCH, COMPILER),
             devices=DEVICES,
         ),
     ]
@@ -131,6 +177,23 @@ def declare_runners() -> list[Runner]:
                 Variant("", TorchScript()),
                 Variant("optimized", TorchScript(optimize_for_inference=True)),
             ),
+            requirements=(TORCH,),
+            devices=DEVICES,
+            tensors="torch",
+        ),
+        Runner(
+            name="exported-program",
+            formats=("exported-program",),
+            implementation=Ref("navigator_torch.exported:run"),
+            options=ExportedProgram,
+            requirements=(TORCH,),
+            devices=DEVICES,
+            tensors="torch",
+        ),
+        Runner(
+            name="aotinductor",
+            formats=("aotinductor",),
+            implementation=Ref("navigator_torch.aotinductor:run"),
             requirements=(TORCH,),
             devices=DEVICES,
             tensors="torch",

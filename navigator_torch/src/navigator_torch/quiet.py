@@ -27,6 +27,9 @@ def exporting() -> Iterator[None]:
         warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
         warnings.filterwarnings("ignore", r"_check_is_size will be removed", FutureWarning)
         warnings.filterwarnings("ignore", r"# The axis name: .* will not be used", UserWarning)
+        warnings.filterwarnings("ignore", r"You are using the legacy TorchScript-based ONNX export", DeprecationWarning)
+        warnings.filterwarnings("ignore", r"The feature will be removed. Please remove usage", DeprecationWarning)
+        warnings.filterwarnings("ignore", r"no signature found for <torch.ScriptMethod", UserWarning)
         warnings.filterwarnings("ignore", r"The tensor attributes .*_flat_weights.* were assigned", UserWarning)
         yield
 

@@ -42,15 +42,21 @@ def scripted(model: torch.nn.Module, context: Context) -> Any:
                 f"TorchScript takes the argument {argument.name!r} for a Tensor, which cannot be None as its default "
                 f"is; annotate it: {argument.name}: torch.Tensor | None = None"
             )
-    return _Shell(inner, shell(context.signature)).eval()
+    return _inside(inner, shell(context.signature)).eval()
 
 
-class _Shell(torch.jit.ScriptModule):  # type: ignore[misc]
-    def __init__(self, model: Any, source: str) -> None:
-        with quiet.deprecations():
-            super().__init__()
-            self.model = model
-            self.define(source)
+def _inside(model: Any, source: str) -> Any:
+    """A compiled module that holds ``model`` and has this ``forward``."""
+
+    class Shell(torch.jit.ScriptModule):  # type: ignore[misc]
+        # a class for each: the second object of a class would get the code of another one that holds the like
+        def __init__(self) -> None:
+            with quiet.deprecations():
+                super().__init__()
+                self.model = model
+                self.define(source)
+
+    return Shell()
 
 
 def shell(signature: Signature) -> str:

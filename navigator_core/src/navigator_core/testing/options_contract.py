@@ -35,7 +35,8 @@ class OptionsContract:
     """Run by every plugin whose declarations have options: one test for each field of each, none can be forgotten.
 
     ``effects`` has the keys that a user writes in ``options=`` ("@runner", "a->b", and a deployer's name); by field an
-    `Effect`, or a sentence why none can be seen here, with which the test is skipped::
+    `Effect`, or a sentence why none can be seen here, with which the test is skipped. Where two conversions take one
+    edge with options of their own, ``observe`` is asked with those of each::
 
         class TestOptions(testing.OptionsContract):
             module = "navigator_tinyrt.plugin"
@@ -49,7 +50,6 @@ class OptionsContract:
         if option == NONE:
             assert self.effects == {}, f"effects are described, but {self.module} declares no options"
             return
-        cls = dict(self.declared())[option]
         key, _, name = option.rpartition(".")
         effect = self.effects.get(key, {}).get(name)
         assert effect is not None, (
@@ -59,14 +59,16 @@ class OptionsContract:
         if isinstance(effect, str):
             assert effect.strip(), f"the sentence why the effect of {option} cannot be seen here is empty"
             raise unittest.SkipTest(effect)
-        plain, changed = cls(**effect.beside), cls(**{**effect.beside, name: effect.value})
-        assert plain != changed, f"{effect.value!r} is the default of {option}: choose another value"
-        first, again, other = (
-            effect.observe(chosen, _empty(tmp_path / str(number)))
-            for number, chosen in enumerate((plain, plain, changed))
-        )
-        assert first == again, f"without {option}, {first!r} is seen once and {again!r} then: that tells nothing"
-        assert other != first, f"{option}={effect.value!r} has no effect: with it or without, {first!r} is seen"
+        for cls in dict.fromkeys(cls for found, cls in self.declared() if found == option):
+            plain, changed = cls(**effect.beside), cls(**{**effect.beside, name: effect.value})
+            assert plain != changed, f"{effect.value!r} is the default of {option}: choose another value"
+            first, again, other = (
+                effect.observe(chosen, _empty(tmp_path / f"{cls.__name__}-{number}"))
+                for number, chosen in enumerate((plain, plain, changed))
+            )
+            what = f"{option} of {cls.__name__}"
+            assert first == again, f"without {what}, {first!r} is seen once and {again!r} then: that tells nothing"
+            assert other != first, f"{what} = {effect.value!r} has no effect: with it or without, {first!r} is seen"
 
     def test_what_is_said_to_have_an_effect_is_an_option(self) -> None:
         known = {option for option, _ in self.declared()}

@@ -1,0 +1,117 @@
+"""Exported programs: live models to ``model.pt2`` by `torch.export`, and running such files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from navigator_core import Context, Dim, LoadedModel, Signature
+from navigator_core.errors import NavigatorError, RequestError
+from navigator_torch import quiet
+from navigator_torch.export import demand_source, example, explain, flat
+from navigator_torch.run import calling, synchronize
+from navigator_torch.tensors import is_on
+
+with quiet.exporting():  # once in a worker, not once in each of its steps
+    import torch.export
+
+if TYPE_CHECKING:
+    from navigator_torch.options import ExportedProgram
+
+
+def export(model: torch.nn.Module, output: Path, options: None, context: Context) -> None:
+    """Write the model with flat tensors in and a tuple of tensors out; no source is needed to load it.
+
+    Raises NavigatorError naming the axis where the model fixes one that the signature says is dynamic.
+    """
+    demand_source(model)
+    axes = tuple(_axes(spec.shape) for spec in context.signature.inputs)
+    with torch.no_grad(), quiet.exporting():
+        try:
+            program = torch.export.export(flat(model, context), example(context), dynamic_shapes=(axes,), strict=False)
+        except Exception as error:
+            raise NavigatorError(explain(error, context.signature, "torch.export.export")) from error
+        _forget_source(program)
+        torch.export.save(program, output)
+
+
+def _axes(shape: Sequence[int | Dim]) -> dict[int, Any]:
+    """Dynamic axes with their range. They have no names: two of them may turn out equal."""
+    return {i: torch.export.Dim.DYNAMIC(min=n.min, max=n.max) for i, n in enumerate(shape) if isinstance(n, Dim)}
+
+
+def _forget_source(program: Any) -> None:
+    """The lines of the user's source that made each node, and where they lie, are not for whoever gets the file."""
+    for module in program.graph_module.modules():
+        for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
+            node.meta.pop("stack_trace", None)
+
+
+def load(path: Path, device: str) -> Any:
+    """The program with its weights and constants on ``device``."""
+    with quiet.exporting():
+        program = torch.export.load(path)
+        held = [*program.state_dict.values(), *program.constants.values(), *(program.example_inputs or ((),))[0]]
+        if all(is_on(value, device) for value in held if isinstance(value, torch.Tensor)):
+            return program
+        from torch.export.passes import move_to_device_pass
+
+        return move_to_device_pass(program, device)
+
+
+def run(model: Path, options: ExportedProgram, context: Context) -> LoadedModel:
+    """An exported program on the context's device, called with tensors in the signature's order."""
+    module = load(model, context.device).module()
+    ordered = in_order(context.signature)
+    outputs = [spec.name for spec in context.signature.outputs]
+
+    def call(tensors: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(zip(outputs, module(*ordered(tensors)), strict=True))
+
+    return LoadedModel(calling(call, context, options.threads), synchronize(context))
+
+
+def in_order(signature: Signature) -> Callable[[Mapping[str, Any]], list[Any]]:
+    """Tensors as what was compiled ahead takes them: in the signature's order, in memory as they were exported.
+
+    What was compiled does not ask for sizes and strides again: it would read past the end of a tensor. The function
+    raises RequestError where a tensor does not fit the signature.
+    """
+    specs = [(spec, len(spec.shape), tuple(enumerate(spec.shape))) for spec in signature.inputs]
+
+    def ordered(tensors: Mapping[str, Any]) -> list[Any]:
+        found, sizes = [], dict[str, int]()
+        for spec, rank, axes in specs:
+            tensor = tensors[spec.name]
+            shape = tensor.shape
+            fits = len(shape) == rank
+            for axis, n in axes if fits else ():
+                size = shape[axis]
+                if isinstance(n, int):
+                    fits = fits and size == n
+                else:
+                    fits = fits and n.min <= size == sizes.setdefault(n.name, size) and (not n.max or size <= n.max)
+            if not fits:
+                raise RequestError(_misfit(spec.name, spec.shape, shape, sizes))
+            found.append(tensor if tensor.is_contiguous() else tensor.contiguous())
+        return found
+
+    return ordered
+
+
+def _misfit(name: str, wanted: Sequence[int | Dim], shape: Sequence[int], sizes: Mapping[str, int]) -> str:
+    words = [
+        str(n) if isinstance(n, int) else f"{n.name} from {n.min}" + (f" to {n.max}" if n.max else "") for n in wanted
+    ]
+    taken = "".join(
+        f"; {n.name} is {sizes[n.name]} in this call"
+        for n in wanted
+        if isinstance(n, Dim) and n.name in sizes and sizes[n.name] not in shape
+    )
+    return (
+        f"input {name!r} has the shape ({', '.join(map(str, shape))}), and the model was exported for "
+        f"({', '.join(words)}){taken}; for other sizes, optimize again with samples that have them"
+    )
