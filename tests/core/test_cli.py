@@ -504,7 +504,7 @@ def test_plugins_are_listed_with_what_they_bring_and_the_broken_with_the_reason(
 
 def test_plugins_are_listed_with_each_variant_of_their_conversions():
     conversion = Converter(source="a", target="a", implementation=Ref("m:f"), variants=(Variant("x"), Variant("y")))
-    plain = Converter(source="a", target="b", implementation=Ref("m:f"))
+    plain = Converter(source="a", target="b", implementation=Ref("m:f"), variants=(Variant(""),))
     theirs = PluginInfo("other", None, None, "other")
     owners = {id(conversion): theirs, id(plain): theirs}
     found = Plugins(converters=(conversion, plain), loaded=(theirs,), owners=owners)

@@ -50,7 +50,7 @@ def _declared(plugins: Plugins) -> dict[str, list[tuple[str, Any]]]:
 
     def edges(values: Iterable[Any]) -> list[tuple[str, Any]]:
         return [
-            (f"{edge.source}->{edge.target}" + (f"[{variant.name}]" if variant else ""), edge)
+            (f"{edge.source}->{edge.target}" + (f"[{variant.name}]" if variant and variant.name else ""), edge)
             for edge in values
             for variant in edge.variants or (None,)
         ]
