@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from navigator_core import Dim, Signature, TensorSpec, samples
-from navigator_core.cli import arguments, commands
+from navigator_core import Converter, Dim, Ref, Signature, TensorSpec, Variant, samples
+from navigator_core.cli import arguments, commands, listing
 from navigator_core.errors import RequestError
 from navigator_core.made_up import MadeUp
 from navigator_core.plugins import BrokenPlugin, PluginInfo, Plugins
@@ -500,6 +500,15 @@ def test_plugins_are_listed_with_what_they_bring_and_the_broken_with_the_reason(
             "reason": "it cannot be imported: ImportError: libother.so",
         }
     ]
+
+
+def test_plugins_are_listed_with_each_variant_of_their_conversions():
+    conversion = Converter(source="a", target="a", implementation=Ref("m:f"), variants=(Variant("x"), Variant("y")))
+    plain = Converter(source="a", target="b", implementation=Ref("m:f"), variants=(Variant(""),))
+    theirs = PluginInfo("other", None, None, "other")
+    owners = {id(conversion): theirs, id(plain): theirs}
+    found = Plugins(converters=(conversion, plain), loaded=(theirs,), owners=owners)
+    assert listing.to_dict(found)["plugins"][0]["brings"]["converters"] == ["a->a[x]", "a->a[y]", "a->b"]
 
 
 def test_the_graph_is_printed_in_three_forms(desk):

@@ -125,6 +125,12 @@ def test_names_that_mermaid_would_take_for_syntax_are_harmless():
     assert written.count(ODD) == 6  # node, arrow with device and reason, hexagon with reason
 
 
+def test_a_plain_variant_shares_its_arrow_and_has_no_name_there():
+    plain = Exporter(source="torch", target="onnx", implementation=REF, variants=(Variant(""), Variant("fast")))
+    found = build(Plugins(formats=PLUGINS.formats, exporters=(plain,)), absent())
+    assert [line for line in found.to_mermaid().splitlines() if "-->" in line] == ['  n2 -->|"fast"| n1']
+
+
 @pytest.mark.parametrize("name", ["end", "graph", "subgraph", "class"])
 def test_a_format_may_be_called_like_a_keyword(name):
     found = Plugins(formats={name: Format(name=name, file="f")})

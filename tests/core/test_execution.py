@@ -1,6 +1,7 @@
 """Steps in real worker processes: every way in which one can end is a result."""
 
 import importlib.util
+import inspect
 import json
 import subprocess
 import sys
@@ -379,6 +380,17 @@ def test_reducers_are_for_this_pickle_alone(tmp_path):
     assert Unpicklable not in cloudpickle.Pickler.dispatch_table
     with pytest.raises(TypeError, match="does not pickle"):
         cloudpickle.dumps(model)
+
+
+def test_a_function_sent_by_value_says_where_its_source_is(tmp_path):
+    def here():
+        return [inspect.getsource(inner) for inner in (lambda: 1,)]
+
+    shipping.ship(here, (), WithoutAnything, tmp_path)
+    received = shipping.receive(source(tmp_path))[0]
+    assert received is not here
+    assert received.__code__.co_filename == __file__
+    assert received() == here()
 
 
 def test_what_pickle_refuses_goes_by_the_frameworks_ship(tmp_path, monkeypatch):

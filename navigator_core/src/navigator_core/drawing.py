@@ -64,7 +64,7 @@ def _arrows(graph: Graph, ids: dict[str, str]) -> Iterator[str]:
         return one.source, one.target, _condition(one.declaration.devices, one.unavailable), one.unavailable is not None
 
     for (source, target, condition, missing), found in groupby(sorted(graph.conversions, key=alike), alike):
-        names = ", ".join(_escape(one.variant.name) for one in found if one.variant)
+        names = ", ".join(_escape(one.variant.name) for one in found if one.variant and one.variant.name)
         yield f"{ids[source]} {'-.->' if missing else '-->'}{_label(names, condition)} {ids[target]}"
 
 

@@ -12,7 +12,7 @@ from collections import ChainMap
 from collections.abc import Callable, Mapping
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import FunctionType, MappingProxyType, ModuleType
+from types import CodeType, FunctionType, MappingProxyType, ModuleType
 from typing import Any, ClassVar
 
 import cloudpickle
@@ -131,7 +131,9 @@ def dumps(value: Any, reducers: Mapping[type, Callable[[Any], Any]] = MappingPro
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it is untyped
         # a class of its own: cloudpickle's table is the whole process's, and is read when a pickler is made
-        dispatch_table: ClassVar[Any] = ChainMap(dict(reducers), cloudpickle.Pickler.dispatch_table)
+        dispatch_table: ClassVar[Any] = ChainMap(
+            {**reducers, CodeType: _reduce_code}, cloudpickle.Pickler.dispatch_table
+        )
 
         def reducer_override(self, value: Any) -> Any:
             module = value.__module__ if isinstance(value, type | FunctionType) else None
@@ -149,6 +151,18 @@ def dumps(value: Any, reducers: Mapping[type, Callable[[Any], Any]] = MappingPro
         for module in [name for name, by_value in carried.items() if by_value]:
             cloudpickle.unregister_pickle_by_value(sys.modules[module])
     return stream.getvalue()
+
+
+def _reduce_code(code: CodeType) -> tuple[Callable[..., CodeType], tuple[Any, ...]]:
+    """As cloudpickle has it, with the name of the file, which it leaves out (3.1.3 does).
+
+    Tracebacks show the user's lines by it, and `torch.jit.script` reads them.
+    """
+    return _made_of, (code.co_filename, *cloudpickle.Pickler.dispatch_table[CodeType](code))
+
+
+def _made_of(filename: str, make: Callable[..., CodeType], arguments: tuple[Any, ...]) -> CodeType:
+    return make(*arguments).replace(co_filename=filename)
 
 
 def _carry(name: str) -> bool:

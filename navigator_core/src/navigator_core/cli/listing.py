@@ -49,7 +49,11 @@ def _declared(plugins: Plugins) -> dict[str, list[tuple[str, Any]]]:
         return list(values.items())
 
     def edges(values: Iterable[Any]) -> list[tuple[str, Any]]:
-        return [(f"{edge.source}->{edge.target}", edge) for edge in values]
+        return [
+            (f"{edge.source}->{edge.target}" + (f"[{variant.name}]" if variant and variant.name else ""), edge)
+            for edge in values
+            for variant in edge.variants or (None,)
+        ]
 
     return {
         "formats": named(plugins.formats),
