@@ -66,7 +66,7 @@ def test_a_run_for_a_gpu_says_so_of_the_runners_that_are_lost_and_what_helps(tmp
     asked = {"device": "cuda", "runners": ["onnxruntime-cuda"], "targets": ["onnx"], "workspace": tmp_path / "w"}
     with testing.using(importlib.import_module("a_gpu"), installed=True):
         reason, remedy = nav.plan(linear, device="cuda").unavailable["onnx @ onnxruntime-cuda"]
-        with pytest.raises(nav.NoPathError, match="onnx @ onnxruntime-cuda: onnxruntime and .* are both installed"):
+        with pytest.raises(nav.NoPathError, match=r"onnx @ onnxruntime-cuda: onnxruntime and .* are both installed"):
             nav.optimize(linear, **asked)
     assert reason.startswith("onnxruntime and onnxruntime-gpu are both installed; they share one folder")
     assert remedy == "pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu"
