@@ -10,7 +10,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
@@ -44,13 +44,22 @@ class Table:
         return f"## {self.title}\n\n{self.about}\n\n{body}\n"
 
 
-def arguments(about: str | None, *, rounds: int | None = None) -> argparse.Namespace:
-    """The command line that every benchmark has: ``--quick`` and ``--save``; with ``rounds`` their number as well."""
+def arguments(
+    about: str | None,
+    *,
+    rounds: int | None = None,
+    more: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
+) -> argparse.Namespace:
+    """The command line that every benchmark has: ``--quick`` and ``--save``; with ``rounds`` their number as well.
+
+    ``more`` adds what only this one has.
+    """
     parser = argparse.ArgumentParser(description=(about or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a smoke test: the numbers mean nothing")
     parser.add_argument("--save", action="store_true", help="also append the table to benchmarks/results")
     if rounds is not None:
         parser.add_argument("--rounds", type=int, default=rounds, help=f"fresh starts of every process ({rounds})")
+    more(parser)
     return parser.parse_args()
 
 

@@ -636,6 +636,26 @@ def test_a_converter_whose_results_differ_from_time_to_time_is_told(tmp_path, mo
         suite.teardown_class()
 
 
+def test_tensors_that_do_not_come_back_as_the_sources_own_or_elsewhere_are_told(monkeypatch):
+    suite = broken(TestMiniConverter)
+    suite.setup_class()
+    try:
+        suite.test_the_sources_own_tensors_come_back_as_such_on_the_device()
+        own = tensors.kind("mini")
+        for changes, said in (
+            ({"adopt": lambda array, device, dtype: array}, "output 'output' is a ndarray, not of mini"),
+            ({"tell_device": lambda tensor: "cuda:1"}, "is on cuda:1, and its inputs were on cpu"),
+        ):
+            monkeypatch.setitem(tensors._kinds, "mini", attrs.evolve(own, **changes))
+            tensors._by_type.clear()
+            with pytest.raises(AssertionError, match=said):
+                suite.test_the_sources_own_tensors_come_back_as_such_on_the_device()
+            monkeypatch.undo()
+            tensors._by_type.clear()
+    finally:
+        suite.teardown_class()
+
+
 def test_a_source_whose_outputs_nobody_could_tell_apart_is_told():
     suite = broken(TestMiniConverter)
     suite.setup_class()

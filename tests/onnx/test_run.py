@@ -52,6 +52,14 @@ def test_arrays_of_another_byte_order_are_taken(linear):
     assert (load(linear).call({"x": X.astype(">f4")})["y"] == load(linear).call({"x": X})["y"]).all()
 
 
+def test_samples_of_another_byte_order_are_the_same_samples(linear, tmp_path):
+    asked = {"runners": ["onnxruntime-cpu"], "targets": ["onnx"], "batch_sizes": [1], "workspace": tmp_path / "w"}
+    report = nav.optimize(linear, X.astype(">f4"), precisions=["fp32"], **asked)
+    assert report.signature.inputs[0].dtype == "float32"
+    with report.load() as model:
+        assert (model(X.astype(">f4"))["y"] == model(X)["y"]).all()
+
+
 def test_a_list_of_thread_counts_makes_candidates_that_are_measured_and_loaded_with_them(linear, tmp_path):
     report = nav.optimize(
         linear,

@@ -13,9 +13,11 @@ def is_tensor(value: Any) -> bool:
 
 
 def to_numpy(value: Any) -> np.ndarray:
-    """The array itself; widened to float32 where numpy has only an extension's type (bfloat16, float8)."""
+    """The array itself, in this machine's byte order; an extension's type (bfloat16, float8) widened to float32."""
     array = np.asarray(value)
-    return array.astype(np.float32) if array.dtype.kind == "V" else array
+    if array.dtype.kind == "V":
+        return array.astype(np.float32)
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def from_numpy(array: np.ndarray, device: str, dtype: str) -> np.ndarray:
@@ -24,5 +26,5 @@ def from_numpy(array: np.ndarray, device: str, dtype: str) -> np.ndarray:
 
 
 def dtype(value: Any) -> str:
-    """ "float32", "int64"."""
-    return str(np.asarray(value).dtype)
+    """ "float32", "int64", of either byte order."""
+    return np.asarray(value).dtype.name

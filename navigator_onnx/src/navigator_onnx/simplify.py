@@ -27,6 +27,7 @@ def simplify(source: Path, output: Path, options: SlimOptions, context: Context)
     model = ir.from_proto(slimmed)
     del slimmed
     rewrite.write(model, output)
+    del model  # it holds the weights, and so does the session that checks them
     rewrite.check(output)
     return context.names
 

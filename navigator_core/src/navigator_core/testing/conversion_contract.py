@@ -27,6 +27,7 @@ from navigator_core.reference import StoredBatch
 from navigator_core.report import Report
 from navigator_core.results import Objective, Tolerance
 from navigator_core.signature import Call, describe_outputs
+from navigator_core.survey import kind
 from navigator_core.testing.using import using
 from navigator_core.workspace import slug
 
@@ -75,6 +76,7 @@ class ConversionContract:
     _plugins: Plugins
     _report: Report
     _workspace: Path
+    _tensors: str | None
 
     def source(self, folder: Path) -> tuple[Any, Any]:
         """The model and its samples."""
@@ -114,6 +116,7 @@ class ConversionContract:
             objective=Objective(minimize="memory"),  # nobody asks who is the fastest: no playoff
         )
         cls._workspace = folder / "workspace"
+        cls._tensors = _tensors_of(model, cls._plugins)
         before = _state(model, cls._plugins)
         here = Path.cwd()
         os.chdir(folder / "cwd")
@@ -165,6 +168,25 @@ class ConversionContract:
                 assert node == expected, f"{candidate.name}: outputs are built as {node} instead of {expected}"
             kinds = {name: type(value).__name__ for name, value in leaves.items()}
             assert set(kinds.values()) == {"ndarray"}, f"{candidate.name}: called with arrays, it gives {kinds}"
+
+    def test_the_sources_own_tensors_come_back_as_such_on_the_device(self) -> None:
+        if self._tensors is None:
+            raise SkipTest("the source has no tensors of its own")
+        signature, batch = self._report.signature, self._batches()[0]
+        dtypes = {spec.name: spec.dtype for spec in signature.inputs}
+        given = tensors.convert(batch.inputs(self._folder()), self._tensors, self.device, dtypes)
+        call = signature.bind(given)
+        for candidate in self.candidates():
+            with candidate.load() as loaded:
+                found = signature.flatten(loaded(*call.args, **call.kwargs))
+            for name, value in found.items():
+                what, made = f"{candidate.name}: output {name!r}", tensors.kind_of(value)
+                passed = made is not None and made.name == self._tensors
+                assert passed, f"{what} is a {type(value).__name__}, not of {self._tensors}"
+                where = tensors.device_of(value)
+                assert kind(where) == kind(self.device), f"{what} is on {where}, and its inputs were on {self.device}"
+            for name, array in batch.reference(self._folder()).items():
+                _near(tensors.to_numpy(found[name]), array, f"{candidate.name}: called with its own, output {name!r}")
 
     def test_arguments_may_be_given_by_name_in_any_order(self) -> None:
         signature, batch = self._report.signature, self._batches()[0]
@@ -271,6 +293,12 @@ def _near(found: np.ndarray, expected: np.ndarray, what: str, rtol: float = 1e-2
     scale = float(np.abs(expected).max(initial=0.0)) or 1.0
     near = found.shape == expected.shape and np.allclose(found, expected, rtol=rtol, atol=rtol * scale, equal_nan=True)
     assert near, f"{what} is\n{found}\ninstead of\n{expected}"
+
+
+def _tensors_of(model: Any, found: Plugins) -> str | None:
+    """The kind of tensor of a live model's framework."""
+    declared = found.formats.get(found.identify(model)[0] or "")
+    return declared.tensors if isinstance(declared, Framework) else None
 
 
 def _state(model: Any, found: Plugins) -> Any:
