@@ -14,6 +14,9 @@ from typing import Any
 import common
 from common import Table
 
+PAGE = common.ROOT / "docs" / "reference" / "architectures.md"
+HEAD = "# Architectures that were tried\n\n<!-- Written by `python benchmarks/architectures.py`. -->\n"
+
 SMALL = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
 VOCABULARY = 200
 
@@ -151,15 +154,36 @@ def optimize(name: str, workspace: str) -> list[list[str]]:
     from navigator_core.rendering import error_and_bar
 
     model, samples = make(name)
-    report = nav.optimize(model, samples, batch_sizes=[1, 4], workspace=workspace)
+    runners = [runner for runner in nav.runners() if not runner.startswith("example")]  # it knows eight operators
+    report = nav.optimize(model, samples, batch_sizes=[1], runners=runners, workspace=workspace)
     tried = [c for c in report.candidates if c.status != "unavailable"]
     return [[c.name, c.status, error_and_bar(c), c.reason or ""] for c in tried]
+
+
+def rows(name: str, found: list[list[str]]) -> list[list[str]]:
+    """A row that counts what is right, and one for each reason that another candidate is not."""
+    right = [cells for cells in found if cells[1] == "ok"]
+    worst = max((cells for cells in right), key=lambda cells: float(cells[2].partition(" ")[0] or 0), default=None)
+    because: dict[tuple[str, str], list[str]] = {}
+    for candidate, status, _, reason in found:
+        if status != "ok":
+            because.setdefault((status, _alone(reason)), []).append(candidate)
+    family = ARCHITECTURES[name][0]
+    furthest = f"; the furthest off: {worst[0]}, {worst[2]}" if worst else ""
+    lines = [[f"{name} (`{family}Model`)", "ok", f"{len(right)} of {len(found)}{furthest}"]]
+    return lines + [["", status, f"{', '.join(names)}: {why}"] for (status, why), names in because.items()]
+
+
+def _alone(reason: str) -> str:
+    """A reason without the name of the step that it begins with, which other candidates share."""
+    step, _, rest = reason.partition(": ")
+    return rest if "->" in step and " " not in step else reason
 
 
 def main() -> None:
     asked = common.arguments(__doc__)
     names = list(ARCHITECTURES)[:2] if asked.quick else list(ARCHITECTURES)
-    rows: list[list[str]] = []
+    lines: list[list[str]] = []
     for name in names:
         common.note(name)
         with tempfile.TemporaryDirectory(prefix="navigator-architectures-") as folder:
@@ -167,15 +191,16 @@ def main() -> None:
                 found = common.call_fresh("architectures:optimize", name=name, workspace=folder)
             except subprocess.CalledProcessError as error:
                 found = [["navigator.optimize", "raised", "", f"exit code {error.returncode}, see above"]]
-        right = sum(status == "ok" for _, status, _, _ in found)
-        rows.append([name, f"{right} of {len(found)} ok", "", "", ""])
-        rows += [["", *cells] for cells in found if cells[1] != "ok" or cells[3]]
-    about = "Random weights, two samples each; candidates that are not right, or may not win, with their reason."
-    common.finish(
-        [Table("Architectures", about, ("architecture", "candidate", "status", "error / bar", "reason"), rows)],
-        asked,
-        None,
+        lines += rows(name, found)
+        common.note("\n".join(" | ".join(line) for line in lines[-5:]))
+    about = (
+        "Small configurations with random weights, two samples of different batch and length each, on a CPU with every "
+        "runner. What is not right has its reason; candidates in reduced precision are held to what that explains."
     )
+    table = Table("Architectures of Transformers", about, ("architecture", "", "candidates"), lines)
+    common.finish([table], asked, None)
+    if not asked.quick:
+        PAGE.write_text(f"{HEAD}\n{common.environment()}\n\n{table.markdown()}")
 
 
 if __name__ == "__main__":
