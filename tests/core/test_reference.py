@@ -284,7 +284,7 @@ def test_a_source_that_raises_on_a_later_sample_names_it(understand):
     [
         (lambda x: None, "the model returned None, which holds no tensor"),
         (lambda x: 3.0, "the model returned 3.0, which holds no tensor"),
-        (lambda x: (x, object()), "'1' is a builtins.object: neither tensor, container nor plain constant"),
+        (lambda x: (x, object()), "'1' is a builtins.object: neither tensor, container nor constant"),
         (lambda x: (i for i in [x]), "neither tensor"),
         (lambda x: {"a.b": x, "a": {"b": x}}, "two tensors are called 'a.b'"),
     ],

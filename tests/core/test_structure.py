@@ -173,7 +173,7 @@ def test_keys_that_are_neither_str_nor_int_are_an_error(key):
 
 @pytest.mark.parametrize("value", [object(), b"bytes", 1j, enum.Enum("Kind", "a").a, {1, 2}, np.ndarray])
 def test_what_a_model_returns_beside_tensors_must_be_plain(value):
-    with pytest.raises(RequestError, match="neither tensor, container nor plain constant"):
+    with pytest.raises(RequestError, match="neither tensor, container nor constant"):
         describe((A, value), "", constants=False)
     assert isinstance(describe((A, value), "")[0].children[1], Constant)
 

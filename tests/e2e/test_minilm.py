@@ -139,7 +139,7 @@ def test_the_package_gives_the_samples_and_what_the_source_answered(encoder, pac
 
 
 def test_a_cache_object_gets_a_clear_error(tmp_path):
-    from transformers import GPT2Config, GPT2LMHeadModel
+    from transformers import DynamicCache, GPT2Config, GPT2LMHeadModel
 
     torch.manual_seed(0)
     model = GPT2LMHeadModel(GPT2Config(vocab_size=50, n_positions=16, n_embd=8, n_layer=1, n_head=2)).eval()
@@ -147,5 +147,7 @@ def test_a_cache_object_gets_a_clear_error(tmp_path):
     asked = {"runners": ["torch-eager"], "batch_sizes": [1], "workspace": tmp_path / "w"}
     with pytest.raises(nav.RequestError, match=r"generation loop, which is outside the scope.*use_cache=False"):
         nav.optimize(model, {"input_ids": ids}, **asked)
+    with pytest.raises(nav.RequestError, match=r"'past_key_values' of sample 0 is a .*DynamicCache; .*use_cache"):
+        nav.optimize(model, {"input_ids": ids, "past_key_values": DynamicCache()}, **asked)
     report = nav.optimize(model, {"input_ids": ids, "use_cache": False}, **asked)
     assert report.best is not None

@@ -53,9 +53,22 @@ def test_a_scripted_model_is_prepared_as_well(mlp):
     assert not ready.training
 
 
+def test_what_cannot_be_copied_is_shared_and_everything_else_is_copied(mlp):
+    mlp.lock, mlp.kept = threading.Lock(), [iter_once := (n for n in range(3)), torch.ones(1)]
+    for made in (source.prepare(mlp), source.truth(mlp), source.noise(mlp)):
+        assert made.lock is mlp.lock
+        assert made.kept[0] is iter_once
+        assert made.first is not mlp.first
+    assert mlp.training
+    assert source.truth(mlp).first.weight.dtype is torch.float64
+
+
 def test_a_model_that_cannot_be_copied_says_so(mlp):
-    mlp.lock = threading.Lock()
-    with pytest.raises(NavigatorError, match=r"cannot be copied.*lock"):
+    def refuse(memo):
+        raise TypeError("there is only one of me")
+
+    mlp.__dict__["__deepcopy__"] = refuse
+    with pytest.raises(NavigatorError, match=r"Mlp cannot be copied \(there is only one of me\)"):
         source.prepare(mlp)
 
 

@@ -2,6 +2,8 @@ import io
 import pickle
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 import cloudpickle
 import pytest
@@ -125,6 +127,33 @@ def test_weight_norm_is_refused_by_pickle_and_shipped(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(model[0](torch.arange(4.0)).tolist())
+
+
+class Guarded(torch.nn.Module):
+    """Holds locks, free or taken, a function without a name and an open file."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = torch.nn.Linear(4, 4)
+        self.lock, self.condition, self.taken = threading.Lock(), threading.Condition(), threading.RLock()
+        self.taken.acquire()
+        self.activation = lambda x: torch.relu(x)
+        self.notes = Path(__file__).open()  # noqa: SIM115  # to hold an open file is what it is for
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with self.lock, self.condition, self.taken:
+            return self.activation(self.inner(x))
+
+
+def test_locks_functions_without_a_name_and_open_files_travel():
+    model = Guarded()
+    stream, buffers = dump(model)
+    arrived = pickle.loads(stream, buffers=writable(buffers))
+    model.taken.release()
+    model.notes.close()
+    assert torch.equal(arrived(torch.ones(2, 4)), model(torch.ones(2, 4)))
+    assert arrived.lock is not model.lock
+    assert arrived.notes.read(6) == "import"
 
 
 @pytest.mark.gpu

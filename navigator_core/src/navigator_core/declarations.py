@@ -146,7 +146,8 @@ class Framework:
     ``source`` names a module with ``parameters(model) -> inspect.Signature`` and
     ``fingerprint(model) -> str | None`` (None: never reuse results), and optionally ``truth(model)`` (the model in
     higher precision), ``noise(model)`` (its weights moved by one unit in the last place), ``state(model)``
-    (sentences about what evaluation changes, such as training mode), ``prepare(model)`` (the copy in the worker,
+    (sentences about what evaluation changes, such as training mode), ``advice(value)`` (what to do about an object
+    among arguments or outputs that changes from call to call, else None), ``prepare(model)`` (the copy in the worker,
     made ready to be evaluated), ``reducers()`` (``{type: reduce}`` for out-of-band pickling) and
     ``ship(model, folder)`` with ``receive(folder)`` for what pickle refuses.
     ``tensors`` is the kind it takes; None: whatever the caller passes.

@@ -58,6 +58,14 @@ Build = Callable[[Mapping[str, Any]], Any]
 """Puts a value together from its tensors by leaf name."""
 
 
+class ForeignValueError(RequestError):
+    """A model returned what cannot be taken apart; ``value`` is it."""
+
+    def __init__(self, what: str, value: object) -> None:
+        super().__init__(f"{what}; have the call leave it out, or wrap the model to return tensors")
+        self.what, self.value = what, value
+
+
 class AttributeDict(dict[Any, Any]):
     """Stands in for a container class that cannot be rebuilt: a dict whose keys are attributes as well."""
 
@@ -72,8 +80,8 @@ def describe(value: Any, path: str, *, constants: bool = True) -> tuple[Node, di
     """The tree of a value and its tensors by dotted path below ``path``.
 
     With ``constants=False`` only plain constants are accepted (what a model returns must be rebuilt later).
-    Raises RequestError for an object that is neither tensor, container nor constant, for a key that is neither str nor
-    int, and where two tensors would have the same path.
+    Raises ForeignValueError for an object that is neither tensor, container nor constant, and RequestError for a key
+    that is neither str nor int, and where two tensors would have the same path.
     """
     leaves: dict[str, Any] = {}
     return _describe(value, path, leaves, constants), leaves
@@ -90,12 +98,8 @@ def _describe(value: Any, path: str, leaves: dict[str, Any], constants: bool) ->
     items = children(value)
     if items is None:
         if not constants and type(value) not in PLAIN:
-            what = repr(path) if path else "what the model returned"
-            raise RequestError(
-                f"{what} is a {type(value).__module__}.{type(value).__qualname__}: neither tensor, container nor "
-                "plain constant. A cache object belongs to a generation loop, which is outside the scope: switch it "
-                "off in the call (for Transformers: use_cache=False), or wrap the model to return tensors"
-            )
+            what = f"the model's output {path!r}" if path else "what the model returned"
+            raise ForeignValueError(f"{what} is a {type_name(value)}: neither tensor, container nor constant", value)
         return Constant(value)
     kind, mapping = items
     odd = [key for key in mapping if type(key) not in (str, int)]
@@ -127,6 +131,21 @@ def children(value: Any) -> tuple[ContainerKind, dict[str | int, Any]] | None:
     if attrs.has(type(value)):
         return "record", {f.alias or f.name: getattr(value, f.name) for f in attrs.fields(type(value)) if f.init}
     return None
+
+
+def loose(value: Any) -> Iterator[Any]:
+    """What is neither tensor nor container in a value, at any depth."""
+    items = children(value)
+    if items is not None:
+        for child in items[1].values():
+            yield from loose(child)
+    elif not tensors.is_tensor(value):
+        yield value
+
+
+def type_name(value: object) -> str:
+    """The class of a value for a message: "package.module.Class"."""
+    return f"{type(value).__module__}.{type(value).__qualname__}"
 
 
 def replace_children(value: Any, replace: Callable[[Any], Any]) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from navigator_core import arrays, session, shipping, tensors
+from navigator_core import arrays, session, shipping, structure, tensors
 from navigator_core import samples as reading
 from navigator_core.declarations import Format, Framework, Ref, Runner
 from navigator_core.errors import NavigatorError, PluginError, RequestError, unknown
@@ -147,6 +147,7 @@ def ship(found: Identified, request: Request, plugins: Plugins, session: Session
     except (AttributeError, TypeError, ValueError) as error:
         raise RequestError(f"{_describe(found.model)} cannot be called as a {found.format} model: {error}") from error
     calls = found.made_up.calls(None) if found.calls is None else found.calls
+    _demand_plain(calls, module)
     samples = reading.gather(calls, parameters, rest, request.input_names, found.made_up.ranges)
     if samples.made_up and isinstance(found.declared, Framework) and found.declared.tensors:
         samples = samples.of_kind(found.declared.tensors)
@@ -163,6 +164,20 @@ def ship(found: Identified, request: Request, plugins: Plugins, session: Session
         here=here,
         notes=(*found.notes, *samples.notes, *notes, *more),
     )
+
+
+def _demand_plain(calls: Sequence[Call], module: ModuleType) -> None:
+    """Raises RequestError for an argument that is no constant from call to call, as far as the framework knows."""
+    advice = getattr(module, "advice", None)
+    if advice is None:
+        return
+    for number, call in enumerate(calls):
+        for name, argument in (*enumerate(call.args), *call.kwargs.items()):
+            for value in structure.loose(argument):
+                text = advice(value)
+                if text is not None:
+                    where = repr(name) if isinstance(name, str) else f"number {name}"
+                    raise RequestError(f"argument {where} of sample {number} is a {structure.type_name(value)}; {text}")
 
 
 def _ship_live(

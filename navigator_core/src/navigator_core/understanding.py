@@ -145,6 +145,10 @@ def _with_outputs(inspection: Inspection, signature: Signature, model: Any, samp
     running = inspection.start(model, recorder)
     try:
         flat = running.model.call(running.bring_in({name: array.copy() for name, array in sample.items()}))
+    except structure.ForeignValueError as error:
+        advice = inspection.function("advice")
+        text = advice(error.value) if advice else None
+        raise RequestError(f"{error.what}; {text}" if text else str(error)) from error
     except RequestError:
         raise
     except Exception as error:

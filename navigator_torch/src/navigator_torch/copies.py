@@ -70,23 +70,40 @@ def noise(model: torch.nn.Module) -> torch.nn.Module:
 def copied(model: torch.nn.Module, change: Change) -> torch.nn.Module:
     """A deep copy in which every tensor is ``change(tensor)``, once for each, so ties stay tied.
 
-    Scripted modules change their own copies in place. Raises NavigatorError where Python cannot copy the model.
+    Scripted modules change their own copies in place. What an attribute holds that Python cannot copy (a lock, a
+    generator) is shared with the copy. Raises NavigatorError for a model that cannot be copied even so.
     """
     memo: dict[int, Any] = {}
     if not isinstance(model, torch.jit.ScriptModule):
         memo.update((id(t), change(t)) for t in tensors(model))
     try:
-        made = copy.deepcopy(model, memo)
-    except Exception as error:  # whatever a foreign attribute raises
-        raise NavigatorError(
-            f"{type(model).__name__} cannot be copied ({error}); it is copied so that yours stays as it is: keep what "
-            "cannot be copied (locks, open files) outside the model, or give the model a __deepcopy__"
-        ) from error
+        made = copy.deepcopy(model, dict(memo))
+    except Exception:  # whatever a foreign attribute raises
+        try:
+            made = copy.deepcopy(model, memo | _shared(model, memo))
+        except Exception as error:
+            raise NavigatorError(
+                f"{type(model).__name__} cannot be copied ({error}); it is copied so that yours stays as it is: keep "
+                "what cannot be copied outside the model, or give the model a __deepcopy__"
+            ) from error
     for module in made.modules():
         if isinstance(module, torch.jit.ScriptModule):
             for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
                 tensor.data = change(tensor.data).detach()
     return made
+
+
+def _shared(model: torch.nn.Module, memo: Mapping[int, Any]) -> dict[int, Any]:
+    """Attributes that cannot be copied, by identity, each standing for itself."""
+    found = {}
+    for module in model.modules():
+        for name, value in vars(module).items():
+            if name not in ("_parameters", "_buffers", "_modules"):
+                try:
+                    copy.deepcopy(value, dict(memo))
+                except Exception:
+                    found[id(value)] = value
+    return found
 
 
 def tensors(model: torch.nn.Module) -> Iterator[torch.Tensor]:

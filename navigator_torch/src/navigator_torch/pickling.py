@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import threading
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -26,9 +27,11 @@ def reducers() -> dict[type, Reduce]:
     """How storages travel: as one `pickle.PickleBuffer` each, so views, ties, strides and any type survive.
 
     Tensors arrive on the CPU. Under a loader that maps the buffers privately nothing is copied. Scripted modules
-    travel as their own archive.
+    travel as their own archive. A lock arrives as a new one: who holds the old one is not there.
     """
     return {
+        type(threading.Lock()): lambda lock: (threading.Lock, ()),
+        type(threading.RLock()): lambda lock: (threading.RLock, ()),
         torch.UntypedStorage: _reduce_storage,
         torch.storage.TypedStorage: _reduce_typed,
         torch.jit.RecursiveScriptModule: _reduce_script,

@@ -10,7 +10,7 @@ from navigator_torch.copies import noise, prepare, truth
 from navigator_torch.fingerprint import fingerprint
 from navigator_torch.pickling import receive, reducers, ship
 
-__all__ = ["fingerprint", "noise", "parameters", "prepare", "receive", "reducers", "ship", "state", "truth"]
+__all__ = ["advice", "fingerprint", "noise", "parameters", "prepare", "receive", "reducers", "ship", "state", "truth"]
 
 
 def parameters(model: torch.nn.Module) -> inspect.Signature:
@@ -41,3 +41,13 @@ def state(model: torch.nn.Module) -> tuple[str, ...]:
         return ("the model was in training mode; it is evaluated in eval mode and was left as it is",)
     some = ", ".join(training[:3]) + (f" and {len(training) - 3} more" if len(training) > 3 else "")
     return (f"parts of the model were in training mode ({some}); they are evaluated in eval mode and were left so",)
+
+
+def advice(value: object) -> str | None:
+    """The way out for a cache of keys and values, which a decoder takes and returns; None for anything else."""
+    if not any(cls.__name__.endswith("Cache") for cls in type(value).__mro__):
+        return None
+    return (
+        "a cache belongs to a generation loop, which is outside the scope: pass use_cache=False in the samples, set "
+        "model.config.use_cache = False, or wrap the model: tensors in, tensors out"
+    )

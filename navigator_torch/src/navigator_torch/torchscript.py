@@ -34,8 +34,7 @@ def traced(model: torch.nn.Module, context: Context) -> Any:
 
 def scripted(model: torch.nn.Module, context: Context) -> Any:
     """The user's module compiled, inside a compiled shell that binds and flattens as the signature does."""
-    # the compiler leaves attributes of its own on what it compiles, so it gets a copy that shares the weights
-    inner = model if isinstance(model, torch.jit.ScriptModule) else torch.jit.script(copied(model, lambda t: t))
+    inner = model if isinstance(model, torch.jit.ScriptModule) else _compiled(model)
     for argument in inner.forward.schema.arguments:
         if argument.has_default_value() and argument.default_value is None and str(argument.type) == "Tensor":
             raise NavigatorError(
@@ -43,6 +42,17 @@ def scripted(model: torch.nn.Module, context: Context) -> Any:
                 f"is; annotate it: {argument.name}: torch.Tensor | None = None"
             )
     return _inside(inner, shell(context.signature)).eval()
+
+
+def _compiled(model: torch.nn.Module) -> Any:
+    """The compiler leaves attributes of its own on what it compiles, so it gets a copy that shares the weights."""
+    try:
+        return torch.jit.script(copied(model, lambda t: t))
+    except Exception as error:  # it raises whatever it trips over in the source of a model and of its configuration
+        first = next(filter(None, map(str.strip, str(error).splitlines())), "")
+        raise NavigatorError(
+            f"TorchScript's compiler does not take this model's source; a trace may do ({type(error).__name__}: {first})"
+        ) from error
 
 
 def _inside(model: Any, source: str) -> Any:
