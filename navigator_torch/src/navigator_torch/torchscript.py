@@ -50,8 +50,9 @@ def _compiled(model: torch.nn.Module) -> Any:
         return torch.jit.script(copied(model, lambda t: t))
     except Exception as error:  # it raises whatever it trips over in the source of a model and of its configuration
         first = next(filter(None, map(str.strip, str(error).splitlines())), "")
+        why = f"{type(error).__name__}: {first}"
         raise NavigatorError(
-            f"TorchScript's compiler does not take this model's source; a trace may do ({type(error).__name__}: {first})"
+            f"TorchScript's compiler does not take this model's source; a trace may do ({why})"
         ) from error
 
 
