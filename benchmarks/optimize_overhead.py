@@ -1,11 +1,12 @@
 """What `navigator.optimize` costs beyond the work it is for: the raw exports and compilations, and the measuring.
 
-The same exports and the same compilation are made by hand, each in a fresh process: `torch.jit.trace` and
-`torch.jit.script` with their `save`, `torch.onnx.export(dynamo=True)`, and the first calls of `torch.compile` at every
-batch size at which Navigator calls it, with the batch marked as dynamic. To their seconds come those that Navigator's
-own events call measuring (a candidate from "profile" to its end, and the playoff), and one import of the framework for
-each worker it starts. Everything else is overhead: shipping the model, the reference and the truth, verification,
-loading, waiting for processes. Target: at most 25 % of the rest.
+The same exports and the same compilations are made by hand in fp32, each in a fresh process: `torch.jit.trace` and
+`torch.jit.script` with their `save`, frozen and optimized for inference; `torch.onnx.export`, with dynamo, of the trace
+and of the script, each simplified by onnxslim; `torch.export` and AOTInductor; and the first calls of `torch.compile`,
+plain and with freezing, at every batch size at which Navigator calls it, with the batch marked as dynamic. To their
+seconds come those that Navigator's own events call measuring (a candidate from "profile" to its end, and the playoff),
+and one import of the framework for each worker it starts. Everything else is overhead: shipping the model, the
+reference and the truth, verification, loading, waiting for processes. Target: at most 25 % of the rest.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ def optimize(workspace: str, batches: list[int]) -> dict[str, Any]:
     made, samples = models.make(MODEL), models.samples(MODEL)
     execution._launch = counted
     began = time.perf_counter()
-    report = nav.optimize(made, samples, batch_sizes=batches, workspace=workspace, observe=observe)
+    asked = {"precisions": ["fp32"], "runners": [name for name in nav.runners() if not name.startswith("example")]}
+    report = nav.optimize(made, samples, batch_sizes=batches, workspace=workspace, observe=observe, **asked)
     seconds = time.perf_counter() - began
     failed = [f"{c.name}: {c.status}: {c.reason}" for c in report.candidates if c.status in ("failed", "incorrect")]
     return {
@@ -86,7 +88,7 @@ def by_hand(how: str, folder: str, sizes: list[int]) -> dict[str, float]:
     import models
     import torch
 
-    work = {"trace": _trace, "script": _script, "onnx": _onnx, "compile": _compile}[how]
+    work = WORK[how]
     model, path = models.make(MODEL), str(Path(folder) / how)
     inputs = {size: models.inputs(MODEL, size) for size in sizes}
     began = time.perf_counter()
@@ -96,16 +98,27 @@ def by_hand(how: str, folder: str, sizes: list[int]) -> dict[str, float]:
 
 
 def _trace(model: Any, path: str, inputs: dict[int, Any]) -> None:
-    import torch
-
-    example = tuple(next(iter(inputs.values())).values())
-    torch.jit.save(torch.jit.trace(model, example, check_trace=False), path)
+    _optimized(_traced(model, inputs), path)
 
 
 def _script(model: Any, path: str, inputs: dict[int, Any]) -> None:
     import torch
 
-    torch.jit.save(torch.jit.script(model), path)
+    _optimized(torch.jit.script(model), path)
+
+
+def _traced(model: Any, inputs: dict[int, Any]) -> Any:
+    import torch
+
+    return torch.jit.trace(model, tuple(next(iter(inputs.values())).values()), check_trace=False)
+
+
+def _optimized(module: Any, path: str) -> None:
+    import torch
+
+    torch.jit.save(module, path)
+    torch.jit.freeze(torch.jit.load(path))
+    torch.jit.optimize_for_inference(torch.jit.load(path))
 
 
 def _onnx(model: Any, path: str, inputs: dict[int, Any]) -> None:
@@ -116,17 +129,78 @@ def _onnx(model: Any, path: str, inputs: dict[int, Any]) -> None:
     torch.onnx.export(
         model, (), f"{path}.onnx", kwargs=example, dynamo=True, dynamic_shapes=axes, verbose=False, external_data=False
     )
+    _slim(path)
 
 
-def _compile(model: Any, path: str, inputs: dict[int, Any]) -> None:
+def _onnx_of_trace(model: Any, path: str, inputs: dict[int, Any]) -> None:
+    _onnx_by_torchscript(_traced(model, inputs), path, inputs)
+
+
+def _onnx_of_script(model: Any, path: str, inputs: dict[int, Any]) -> None:
     import torch
 
-    compiled = torch.compile(model)
+    _onnx_by_torchscript(torch.jit.script(model), path, inputs)
+
+
+def _onnx_by_torchscript(module: Any, path: str, inputs: dict[int, Any]) -> None:
+    import torch
+
+    example = next(given for size, given in inputs.items() if size > 1)
+    names = list(example)
+    torch.onnx.export(
+        module,
+        tuple(example.values()),
+        f"{path}.onnx",
+        dynamo=False,
+        opset_version=20,
+        input_names=names,
+        dynamic_axes={name: {0: "batch"} for name in names},
+    )
+    _slim(path)
+
+
+def _slim(path: str) -> None:
+    import onnxslim
+
+    onnxslim.slim(f"{path}.onnx", f"{path}-slim.onnx")
+
+
+def _ahead(model: Any, path: str, inputs: dict[int, Any]) -> None:
+    import torch
+
+    example = next(given for size, given in inputs.items() if size > 1)
+    axes = {name: {0: torch.export.Dim.DYNAMIC} for name in example}
+    program = torch.export.export(model, (), example, dynamic_shapes=axes)
+    torch.export.save(program, f"{path}.pt2")
+    settings = {"freezing": True}
+    torch._inductor.aoti_compile_and_package(program, package_path=f"{path}-aot.pt2", inductor_configs=settings)
+
+
+def _compile(model: Any, path: str, inputs: dict[int, Any], **settings: Any) -> None:
+    import torch
+
+    compiled = torch.compile(model, **settings)
     with torch.inference_mode():
         for number, given in enumerate(inputs.values()):
             for tensor in given.values() if number == 0 else ():
                 torch._dynamo.maybe_mark_dynamic(tensor, 0)
             compiled(**given)
+
+
+def _freeze(model: Any, path: str, inputs: dict[int, Any]) -> None:
+    _compile(model, path, inputs, options={"freezing": True})
+
+
+WORK = {
+    "trace": _trace,
+    "script": _script,
+    "onnx, dynamo": _onnx,
+    "onnx of the trace": _onnx_of_trace,
+    "onnx of the script": _onnx_of_script,
+    "ahead of time": _ahead,
+    "compile": _compile,
+    "compile, freezing": _freeze,
+}
 
 
 def ratio(wall: float, work: float) -> float:
@@ -159,7 +233,7 @@ def table(run: dict[str, Any], raw: dict[str, float], imports: dict[str, float])
     rows += [["failed or incorrect", "; ".join(run["failed"]) or "none"]]
     sizes = ", ".join(map(str, run["sizes"]))
     about = (
-        f"Seconds on the {MODEL}, by every path; batches of {sizes} by hand as in Navigator's check. Both find "
+        f"Seconds on the {MODEL}, by every path in fp32; batches of {sizes} by hand as in Navigator's check. Both find "
         "inductor's cache empty but for its precompiled headers."
     )
     return Table("Overhead of optimize", about, ("what", "s"), rows)
@@ -173,8 +247,8 @@ def main() -> None:
         def fresh(name: str, function: str, **given: Any) -> Any:
             """In a process of its own, with a cache of inductor's of its own that is warm but for the model."""
             common.note(name)
-            os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(folder) / f"inductor-{name}")
-            if name in ("optimize", "compile"):
+            os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(folder) / f"inductor-{name.replace(' ', '-')}")
+            if name in ("optimize", "ahead of time") or name.startswith("compile"):
                 common.call_fresh("optimize_time:warm")
             return common.call_fresh(function, **given)
 
@@ -182,10 +256,7 @@ def main() -> None:
         batches = [1] if asked.quick else list(BATCHES)
         run = fresh("optimize", "optimize_overhead:optimize", workspace=workspace, batches=batches)
         given = {"folder": folder, "sizes": run["sizes"]}
-        found = {
-            how: fresh(how, "optimize_overhead:by_hand", how=how, **given)
-            for how in ("trace", "script", "onnx", "compile")
-        }
+        found = {how: fresh(how, "optimize_overhead:by_hand", how=how, **given) for how in WORK}
         imports = {name: fresh(name, "optimize_overhead:imported", framework=name) for name in ("onnxruntime",)}
     imports["torch"] = statistics.median(one["import"] for one in found.values())
     common.finish([table(run, {how: one["work"] for how, one in found.items()}, imports)], asked, others)
