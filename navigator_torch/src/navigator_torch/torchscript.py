@@ -14,6 +14,7 @@ from navigator_core.structure import Constant, Container, Leaf, Node
 from navigator_torch import quiet
 from navigator_torch.copies import copied
 from navigator_torch.export import Flat, example
+from navigator_torch.program import Program
 from navigator_torch.run import calling, synchronize
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ def traced(model: torch.nn.Module, context: Context) -> Any:
 
 def scripted(model: torch.nn.Module, context: Context) -> Any:
     """The user's module compiled, inside a compiled shell that binds and flattens as the signature does."""
+    if isinstance(model, Program):
+        raise NavigatorError("an exported program has no source that could be scripted; it can be traced")
     # the compiler leaves attributes of its own on what it compiles, so it gets a copy that shares the weights
     inner = model if isinstance(model, torch.jit.ScriptModule) else torch.jit.script(copied(model, lambda t: t))
     for argument in inner.forward.schema.arguments:
