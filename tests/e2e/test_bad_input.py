@@ -68,7 +68,7 @@ def test_a_model_that_nothing_knows(optimize, model, message):
         (linear(), "onnx", "'onnx' is a format of files, and the model is a torch.nn.modules.linear.Linear"),
         ("a.onnx", "torch", "'a.onnx' is a path, but 'torch' is a kind of live model: load it first"),
         (abs, "torch", "cannot be called as a torch model"),
-        ("model.pt", "torchscript", "a torchscript file cannot be a source"),
+        ("model.pt", "torchscript", "a file of the format .torchscript. cannot be a source"),
     ],
 )
 def test_a_model_that_is_not_what_it_is_said_to_be(optimize, model, given, message):

@@ -124,6 +124,15 @@ class TestExport(Conversion):
     conversion = "torch->exported-program"
 
 
+class TestExportOfAProgram(Conversion):
+    conversion = "torch->exported-program"
+
+    def source(self, folder):
+        axes = {"x": {0: torch.export.Dim("batch", min=1, max=64)}, "unused": None}
+        x, unused = given()["x"], given()["unused"]
+        return torch.export.export(mlp().eval(), (x, unused), dynamic_shapes=axes), {"x": x, "unused": unused}
+
+
 @pytest.mark.slow
 @COMPILER
 class TestCompilation(Conversion):

@@ -126,7 +126,8 @@ class Format:
     names the folder). ``signature`` is ``(Path) -> Signature`` where such files may be a source, ``reference``
     the runner that then says what the file means. ``noise`` is ``(source: Path, output: Path) -> None`` and
     writes the same model with its weights moved by one unit in the last place. ``companions`` is
-    ``(source: Path) -> paths relative to its folder`` of the files that belong to a source file.
+    ``(source: Path) -> paths relative to its folder`` of the files that belong to a source file. ``instead`` says
+    what to do with a file that cannot be a source.
     """
 
     name: str
@@ -135,6 +136,7 @@ class Format:
     reference: str | None = None
     noise: Ref | None = None
     companions: Ref | None = None
+    instead: str | None = None
     portable: bool = True
     executes_code: bool = False
 

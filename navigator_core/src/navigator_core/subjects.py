@@ -118,7 +118,8 @@ def _identified(model: Any, samples: Any, request: Request, plugins: Plugins) ->
     if isinstance(declared, Format) and not isinstance(model, str | os.PathLike):
         raise RequestError(f"{name!r} is a format of files, and the model is {_describe(model)}: give the file's path")
     if isinstance(declared, Format) and (declared.signature is None or declared.reference is None):
-        raise RequestError(f"a {name} file cannot be a source: its plugin does not say what such a file means")
+        why = declared.instead or "its plugin does not say what such a file means"
+        raise RequestError(f"a file of the format {name!r} cannot be a source: {why}")
     if samples is None and isinstance(declared, Framework):
         raise RequestError("a live model needs samples: what it is called with, such as one batch of real inputs")
     runner = plugins.runners.get(declared.reference or "")

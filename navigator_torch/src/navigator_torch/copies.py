@@ -11,6 +11,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from navigator_core.errors import NavigatorError
+from navigator_torch import program
 from navigator_torch.tensors import is_on
 
 Change = Callable[[torch.Tensor], torch.Tensor]
@@ -27,11 +28,14 @@ _WIDE = {
 _CASTS = (torch.Tensor.float, torch.Tensor.half, torch.Tensor.bfloat16)
 
 
-def prepare(model: torch.nn.Module, device: str = "cpu") -> torch.nn.Module:
+def prepare(model: Any, device: str = "cpu") -> torch.nn.Module:
     """The model in eval mode on ``device``: the very model where it is so already, else a copy.
 
-    A copy on the same device shares every tensor with the model, so it costs no memory.
+    A copy on the same device shares every tensor with the model, so it costs no memory. An exported program becomes a
+    module.
     """
+    if program.is_program(model):
+        model = program.Program(model)
     weights = [*model.parameters(), *model.buffers()] or list(tensors(model))
     moved = not all(is_on(tensor, device) for tensor in weights)
     if not moved and not any(getattr(module, "training", False) for module in model.modules()):

@@ -10,10 +10,9 @@ import torch
 
 from navigator_core import Context, Dim, LoadedModel, Signature
 from navigator_core.errors import NavigatorError, RequestError
-from navigator_torch import quiet
+from navigator_torch import program, quiet
 from navigator_torch.export import demand_source, example, explain, flat
 from navigator_torch.run import calling, synchronize
-from navigator_torch.tensors import is_on
 
 with quiet.exporting():  # once in a worker, not once in each of its steps
     import torch.export
@@ -32,11 +31,11 @@ def export(model: torch.nn.Module, output: Path, options: ToExportedProgram, con
     ready = flat(model, context, options.autocast)
     with torch.no_grad(), quiet.exporting():
         try:
-            program = torch.export.export(ready, example(context), dynamic_shapes=(axes,), strict=False)
+            made = torch.export.export(ready, example(context), dynamic_shapes=(axes,), strict=False)
         except Exception as error:
             raise NavigatorError(explain(error, context.signature, "torch.export.export")) from error
-        _forget_source(program)
-        torch.export.save(program, output)
+        _forget_source(made)
+        torch.export.save(made, output)
 
 
 def _axes(shape: Sequence[int | Dim]) -> dict[int, Any]:
@@ -44,9 +43,9 @@ def _axes(shape: Sequence[int | Dim]) -> dict[int, Any]:
     return {i: torch.export.Dim.DYNAMIC(min=n.min, max=n.max) for i, n in enumerate(shape) if isinstance(n, Dim)}
 
 
-def _forget_source(program: Any) -> None:
+def _forget_source(made: Any) -> None:
     """The lines of the user's source that made each node, and where they lie, are not for whoever gets the file."""
-    for module in program.graph_module.modules():
+    for module in made.graph_module.modules():
         for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
             node.meta.pop("stack_trace", None)
 
@@ -54,13 +53,7 @@ def _forget_source(program: Any) -> None:
 def load(path: Path, device: str) -> Any:
     """The program with its weights and constants on ``device``."""
     with quiet.exporting():
-        program = torch.export.load(path)
-        held = [*program.state_dict.values(), *program.constants.values(), *(program.example_inputs or ((),))[0]]
-        if all(is_on(value, device) for value in held if isinstance(value, torch.Tensor)):
-            return program
-        from torch.export.passes import move_to_device_pass
-
-        return move_to_device_pass(program, device)
+        return program.move(torch.export.load(path), device)
 
 
 def run(model: Path, options: ExportedProgram, context: Context) -> LoadedModel:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from navigator_torch import code, pickling
+from navigator_torch import code, pickling, program
 from navigator_torch.objects import BUILT_IN, IRRELEVANT, UnknownError, demand_open, name_of, state_of
 
 BOOKKEEPING = set(vars(torch.nn.Module())) | {"_is_hf_initialized", "__overloads__"}
@@ -45,7 +45,7 @@ def fingerprint(model: torch.nn.Module) -> str | None:
         return None
     hasher = _Hasher()
     try:
-        hasher.add(model)
+        (hasher.program if program.is_program(model) else hasher.add)(model)
     except (UnknownError, RecursionError):
         return None
     return hasher.digest()
@@ -62,6 +62,14 @@ class _Hasher:
 
     def digest(self) -> str:
         return self._hash.hexdigest()
+
+    def program(self, made: Any) -> None:
+        """An exported program is its graph and what the graph reads. Raises UnknownError."""
+        self._say("program", torch.__version__, made.call_spec, list(made.range_constraints.items()))
+        self._say(made.graph_signature)
+        for name, module in made.graph_module.named_modules():
+            self._say(name, getattr(module, "code", type(module).__name__))
+        self.add({**made.state_dict, **made.constants})
 
     def add(self, value: Any) -> None:
         """Dispatch on the kind of value. Raises UnknownError."""

@@ -13,9 +13,10 @@ from typing import Any
 
 import cloudpickle
 import torch
+from torch.export import ExportedProgram
 from torch.nn.utils import parametrize
 
-from navigator_torch import quiet
+from navigator_torch import program, quiet
 
 Reduce = Callable[[Any], Any]
 
@@ -27,7 +28,7 @@ def reducers() -> dict[type, Reduce]:
     """How storages travel: as one `pickle.PickleBuffer` each, so views, ties, strides and any type survive.
 
     Tensors arrive on the CPU. Under a loader that maps the buffers privately nothing is copied. Scripted modules
-    travel as their own archive. A lock arrives as a new one: who holds the old one is not there.
+    and exported programs travel as their own archives. A lock arrives as a new one: who holds the old one is not there.
     """
     return {
         type(threading.Lock()): lambda lock: (threading.Lock, ()),
@@ -38,6 +39,7 @@ def reducers() -> dict[type, Reduce]:
         torch.jit.ScriptFunction: _reduce_script,
         torch.jit.TopLevelTracedModule: _reduce_script,
         torch.jit.TracedModule: _reduce_script,
+        ExportedProgram: program.reduce,
     }
 
 

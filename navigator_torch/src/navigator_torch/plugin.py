@@ -21,6 +21,7 @@ from navigator_core import (
     hookimpl,
     type_names,
 )
+from navigator_torch.files import format_of
 from navigator_torch.options import (
     Compile,
     Eager,
@@ -33,6 +34,7 @@ from navigator_torch.options import (
     ToTorchScript,
 )
 
+MODELS = {"torch.nn.modules.module.Module", "torch.export.exported_program.ExportedProgram"}
 DEVICES = ("cpu", "cuda")
 TORCH = Requirement("torch>=2.6")
 ONNX = (Requirement("navigator-onnx"), Requirement("onnx"), Requirement("onnxscript"), TORCH)
@@ -52,16 +54,32 @@ HAS_GPU = Probe(
 
 @hookimpl
 def identify_model(model: Any, sample: Any) -> str | None:
-    return "torch" if "torch.nn.modules.module.Module" in type_names(model) else None
+    return "torch" if type_names(model) & MODELS else format_of(model)
 
 
 @hookimpl
 def declare_formats() -> list[Format | Framework]:
     return [
         Framework(name="torch", source=Ref("navigator_torch.source"), reference="torch-eager", tensors="torch"),
-        Format(name="torchscript", file="model.pt", executes_code=True),
-        Format(name="exported-program", file="model.pt2", executes_code=True),
-        Format(name="aotinductor", file="model.pt2", portable=False, executes_code=True),
+        Format(
+            name="torchscript",
+            file="model.pt",
+            executes_code=True,
+            instead="load it with torch.jit.load, and give the module with samples",
+        ),
+        Format(
+            name="exported-program",
+            file="model.pt2",
+            executes_code=True,
+            instead="load it with torch.export.load, and give the program with samples",
+        ),
+        Format(
+            name="aotinductor",
+            file="model.pt2",
+            portable=False,
+            executes_code=True,
+            instead="it was compiled for one machine; give the model that it was made from",
+        ),
     ]
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
-import torch
-
+from navigator_torch import program
 from navigator_torch.copies import noise, prepare, truth
 from navigator_torch.fingerprint import fingerprint
 from navigator_torch.pickling import receive, reducers, ship
@@ -13,8 +13,10 @@ from navigator_torch.pickling import receive, reducers, ship
 __all__ = ["advice", "fingerprint", "noise", "parameters", "prepare", "receive", "reducers", "ship", "state", "truth"]
 
 
-def parameters(model: torch.nn.Module) -> inspect.Signature:
+def parameters(model: Any) -> inspect.Signature:
     """How ``forward`` is called, without ``self``."""
+    if program.is_program(model):
+        return program.parameters(model)
     schema = getattr(model.forward, "schema", None)  # a scripted one is described by its schema alone
     if schema is None:
         return inspect.signature(model.forward)
@@ -32,8 +34,10 @@ def parameters(model: torch.nn.Module) -> inspect.Signature:
     )
 
 
-def state(model: torch.nn.Module) -> tuple[str, ...]:
+def state(model: Any) -> tuple[str, ...]:
     """What evaluation changes in its copy, one sentence each."""
+    if program.is_program(model):
+        return ()
     training = [name for name, module in model.named_modules() if getattr(module, "training", False)]
     if not training:
         return ()

@@ -14,6 +14,7 @@ from navigator_core.structure import Constant, Container, Leaf, Node
 from navigator_torch import quiet
 from navigator_torch.copies import copied
 from navigator_torch.export import Flat, example
+from navigator_torch.program import Program
 from navigator_torch.run import calling, synchronize
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ def traced(model: torch.nn.Module, context: Context) -> Any:
 
 def scripted(model: torch.nn.Module, context: Context) -> Any:
     """The user's module compiled, inside a compiled shell that binds and flattens as the signature does."""
+    if isinstance(model, Program):
+        raise NavigatorError("an exported program has no source that could be scripted; it can be traced")
     inner = model if isinstance(model, torch.jit.ScriptModule) else _compiled(model)
     for argument in inner.forward.schema.arguments:
         if argument.has_default_value() and argument.default_value is None and str(argument.type) == "Tensor":
