@@ -130,7 +130,7 @@ def steps(width: int, layers: int, folder: Path) -> tuple[int, list[list[str]]]:
             workspace=folder / "workspace",
             observe=observe,
         )
-        print(report)
+        common.note(str(report))
         package = folder / "large.nav"
         timed("saved as a package", lambda: report.save(package) and None)
         timed("read from the package and called", lambda: _call(nav.load(package), x))
