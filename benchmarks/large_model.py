@@ -82,17 +82,18 @@ class Watched:
     def _watch(self) -> None:
         me = psutil.Process()
         while not self._over.wait(INTERVAL):
-            with suppress(psutil.Error):
-                for process in (me, *me.children(recursive=True)):
-                    with suppress(OSError):
-                        self._most = max(self._most, own(process.pid))
+            family = [me.pid]
+            with suppress(psutil.Error):  # one ended while they were listed
+                family += [child.pid for child in me.children(recursive=True)]
+            self._most = max(self._most, *map(own, family), 0)
 
 
 def own(pid: int) -> int:
-    """Bytes that a process holds of its own."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("RssAnon:"):
-            return int(line.split()[1]) * 1024
+    """Bytes that a process holds of its own; none where it ended."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1]) * 1024
     return 0
 
 
@@ -129,7 +130,7 @@ def steps(width: int, layers: int, folder: Path) -> tuple[int, list[list[str]]]:
             workspace=folder / "workspace",
             observe=observe,
         )
-        print(report)
+        common.note(str(report))
         package = folder / "large.nav"
         timed("saved as a package", lambda: report.save(package) and None)
         timed("read from the package and called", lambda: _call(nav.load(package), x))
