@@ -1,12 +1,15 @@
-"""Reduced precisions of a torch model, by way of ONNX: tried, held to what their format explains, and asked for."""
+"""Reduced precisions of a torch model: tried, held to what their format explains, and asked for."""
 
 import pytest
 import torch
 
 import navigator as nav
+from navigator_torch import devices
 
-INT8 = ("torch->onnx[dynamo]->onnx[int8-dynamic]", "torch->onnx[dynamo]->onnx[int8-qdq]")
-FP16 = ("torch->onnx[dynamo]->onnx[fp16]",)
+EXPORTS = ("dynamo", "torchscript", "script")
+INT8 = [f"torch->onnx[{how}]->onnx[{way}]" for how in EXPORTS for way in ("int8-dynamic", "int8-qdq")]
+FP16 = [f"torch->onnx[{how}]->onnx[fp16]" for how in EXPORTS]
+BF16 = ["torch"] if devices.bf16() is None else []
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +29,10 @@ def reduced(report):
 
 def test_each_is_a_candidate_of_its_own_with_its_error_and_its_bar(report):
     found = reduced(report)
-    assert {name: c.precision for name, c in found.items()} == dict.fromkeys(INT8, "int8") | dict.fromkeys(FP16, "fp16")
+    named = {"int8": INT8, "fp16": FP16, "bf16": BF16}
+    assert {name: c.precision for name, c in found.items()} == {
+        name: precision for precision, names in named.items() for name in names
+    }
     for candidate in found.values():
         assert candidate.measurements
         (error,) = candidate.verdict.outputs.values()
@@ -39,7 +45,7 @@ def test_none_wins_without_the_users_word(report):
         assert candidate.reason == (f"reduced precision: allow it with precisions=('fp32', '{candidate.precision}')")
 
 
-@pytest.mark.parametrize("precision", ["int8", "fp16"])
+@pytest.mark.parametrize("precision", ["int8", "fp16", *(["bf16"] if BF16 else [])])
 def test_one_that_is_asked_for_is_found_without_another_run(report, precision):
     best = report.select(nav.Objective(minimize="latency"), precisions=[precision])
     assert best.precision == precision
@@ -49,6 +55,7 @@ def test_one_that_is_asked_for_is_found_without_another_run(report, precision):
 
 
 def test_what_finds_nothing_to_do_says_so(report):
-    (slim,) = (c for c in report.candidates if "[slim]" in c.name and c.status != "unavailable")
+    name = "torch->onnx[dynamo]->onnx[slim] @ onnxruntime-cpu"
+    (slim,) = (c for c in report.candidates if c.name == name)
     assert slim.status == "skipped"
     assert slim.reason == "onnxslim finds nothing to simplify in this model"
