@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import attrs
 import common
 import models
 from common import Table
@@ -61,27 +62,26 @@ def metric(model: str) -> nav.Metric:
     return nav.Metric("cosine", cosine, max_drop=DROP)
 
 
-def picks(model: str, mode: str, folder: Path) -> tuple[Path, dict[int, str]]:
-    """A package, and the name of the winner in it for each batch size."""
-    winners = {}
+def picks(model: str, mode: str, folder: Path) -> dict[int, tuple[str, Path]]:
+    """For each batch size the winner's name and a package that holds it."""
+    made, samples = models.make(model), models.samples(model)
+    found: dict[int, tuple[str, Path]] = {}
+    report: nav.Report | None = None
     for batch in BATCHES:
-        common.note(f"{model}, {mode}, batch {batch}: navigator.optimize")
         objective = nav.Objective(minimize="latency", batch_size=batch)
-        if mode == "fp32" or batch == BATCHES[0]:
-            allowed: dict[str, Any] = {"precisions": ["fp32"]}
-            if mode != "fp32":
-                allowed = {"precisions": ["fp32", "bf16", "int8"], "verify": metric(model)}
-            made, samples = models.make(model), models.samples(model)
-            workspace = folder / "workspace"
-            report = nav.optimize(
-                made, samples, batch_sizes=BATCHES, objective=objective, workspace=workspace, **allowed
-            )
-        else:  # what a metric judged is judged anew in every run: the other size is asked of the same measurements
-            report = report.select(objective)
-        if report.best is None:
-            raise SystemExit(f"no winner for {model}, {mode}, at batch {batch}:\n{report}")
-        winners[batch] = report.best.name
-    return report.save(folder / f"{model}-{mode}.nav"), winners
+        asked = {"batch_sizes": BATCHES, "objective": objective, "workspace": folder / "workspace"}
+        common.note(f"{model}, {mode}, batch {batch}: navigator.optimize")
+        if mode == "fp32":  # the second run finds all but the playoff done
+            report = nav.optimize(made, samples, precisions=["fp32"], **asked)
+        elif report is None:  # what a metric judged is judged anew in every run: the second size asks the same report
+            allowed = ["fp32", "bf16", "int8"]
+            report = nav.optimize(made, samples, precisions=allowed, verify=metric(model), **asked)
+        best = report.select(objective)
+        if best is None:
+            raise SystemExit(f"no winner for {model}, {mode}:\n{report}")
+        first = attrs.evolve(report, candidates=(best, *(one for one in report.candidates if one is not best)))
+        found[batch] = best.name, first.save(folder / f"{model}-{mode}-{batch}.nav")
+    return found
 
 
 def by_hand(model: str, batch: int, folder: Path) -> dict[str, list[Contender]]:
@@ -147,9 +147,10 @@ def main() -> None:
             for batch in BATCHES:
                 common.note(f"{model}, batch {batch}: by hand")
                 fastest = screened(by_hand(model, batch, Path(folder)), seconds)
-                for mode, (package, winners) in found.items():
-                    common.note(f"{model}, batch {batch}, {mode}: {winners[batch]}")
-                    picked = {"model": model, "batch": batch, "package": str(package), "candidate": winners[batch]}
+                for mode, winners in found.items():
+                    name, package = winners[batch]
+                    common.note(f"{model}, batch {batch}, {mode}: {name}")
+                    picked = {"model": model, "batch": batch, "package": str(package), "candidate": name}
                     rows += compare(model, batch, mode, picked, fastest[mode][:2], rounds, seconds)
     common.finish(
         [Table("The winner against the raw tools", f"{ABOUT} {rounds} rounds.", COLUMNS, rows)], asked, others
