@@ -120,7 +120,9 @@ def tests_torch(session: nox.Session) -> None:
 def tests_e2e(session: nox.Session) -> None:
     """All plugins together: whole runs, and every code block of the documentation."""
     _install_everything(session)
-    _pytest(session, "tests/torch", "tests/e2e", "tests/docs")  # torch again: what its own environment has to skip
+    if not session.posargs:
+        _pytest(session, "-m", "together", "tests/torch")  # what its own environment had to skip
+    _pytest(session, "tests/e2e", "tests/docs")
 
 
 @nox.session

@@ -56,6 +56,7 @@ def test_float32_becomes_the_bfloat16_that_was_asked_for():
     assert tensors.dtype(tensors.from_numpy(np.ones(2, np.float32), "cpu", "bfloat16")) == "bfloat16"
 
 
+@pytest.mark.together
 def test_an_extension_type_of_numpy_keeps_its_bits():
     ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed")
     array = np.array([1.5, -2.0], ml_dtypes.bfloat16)
