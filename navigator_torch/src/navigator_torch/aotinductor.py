@@ -40,7 +40,7 @@ def run(model: Path, options: None, context: Context) -> LoadedModel:
     There is no choice of threads: how many there may be is part of what was compiled.
     """
     kind, _, index = context.device.partition(":")
-    place = {"device_index": int(index or 0)} if kind == "cuda" else {}
+    place = {"device_index": int(index)} if index not in ("", "0") else {}  # the first one is the default
     with quiet.exporting():
         package: Any = torch._inductor.aoti_load_package(str(model), **place)
     built = package.get_metadata().get("AOTI_DEVICE_KEY", kind)

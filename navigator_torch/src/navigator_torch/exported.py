@@ -39,8 +39,10 @@ def export(model: torch.nn.Module, output: Path, options: ToExportedProgram, con
 
 
 def _axes(shape: Sequence[int | Dim]) -> dict[int, Any]:
-    """Dynamic axes with their range. They have no names: two of them may turn out equal."""
-    return {i: torch.export.Dim.DYNAMIC(min=n.min, max=n.max) for i, n in enumerate(shape) if isinstance(n, Dim)}
+    """Dynamic axes with their range, as far as this torch takes one. No names: two of them may turn out equal."""
+    hint = torch.export.Dim.DYNAMIC
+    ranged = callable(hint)
+    return {i: hint(min=n.min, max=n.max) if ranged else hint for i, n in enumerate(shape) if isinstance(n, Dim)}
 
 
 def _forget_source(made: Any) -> None:
