@@ -122,6 +122,14 @@ def test_a_report_in_words(golden):
     golden("report.txt", rendering.text(REPORT, width=150))
 
 
+def test_a_reason_that_many_share_is_said_once_with_the_first_of_their_names():
+    many = [attrs.evolve(ABSENT, name=f"torch->onnx[{number}]->tensorrt") for number in range(6)]
+    told = rendering.text(attrs.evolve(REPORT, candidates=(*REPORT.candidates[:-1], *many)), width=150)
+    assert told.count("needs a cuda device") == 1
+    assert [f"torch->onnx[{number}]->tensorrt" in told for number in range(6)] == [True] * 3 + [False] * 3
+    assert "and 3 more" in told
+
+
 def test_a_report_as_data(golden):
     golden("report.json", json.dumps(REPORT.to_dict(), indent=1, allow_nan=False))
 

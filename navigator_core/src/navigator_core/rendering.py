@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 WIDTH = 150
 MOST_ROWS = 3
+MOST_NAMES = 3
+"""Candidates that are named where many have one reason; `Report.candidates` has them all."""
 STYLES = {"ok": "green", "incorrect": "red", "failed": "red", "skipped": "yellow", "unavailable": "dim"}
 
 
@@ -100,9 +102,13 @@ def _others(candidates: list[Candidate]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for name in ("not chosen", "why", "what helps"):
         table.add_column(name, overflow="fold")
+    alike: dict[tuple[str, str], list[str]] = {}
     for candidate in candidates:
         status = "" if candidate.status == "ok" else f"{candidate.status}: "
-        table.add_row(Text(candidate.name), Text(f"{status}{candidate.reason}"), Text(candidate.remedy or ""))
+        alike.setdefault((f"{status}{candidate.reason}", candidate.remedy or ""), []).append(candidate.name)
+    for (why, remedy), names in alike.items():
+        more = [f"and {len(names) - MOST_NAMES} more"] if len(names) > MOST_NAMES else []
+        table.add_row(Text("\n".join(names[:MOST_NAMES] + more)), Text(why), Text(remedy))
     return table
 
 
