@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
 import torch
 from torch.export import ExportedProgram
 from torch.nn.utils import parametrize
 
+from navigator_core import shipping
 from navigator_torch import program, quiet
 
 Reduce = Callable[[Any], Any]
@@ -45,8 +45,8 @@ def reducers() -> dict[type, Reduce]:
 
 def ship(model: torch.nn.Module, folder: Path) -> None:
     """Write what plain pickle refuses: modules with parametrizations (weight norm, spectral norm)."""
-    with (folder / "model.pkl").open("wb") as file:
-        _Pickler(file, protocol=5).dump(model)
+    kinds = {type(module): _reduce_parametrized for module in model.modules() if parametrize.is_parametrized(module)}
+    (folder / "model.pkl").write_bytes(shipping.dumps(model, {**reducers(), **kinds}))
 
 
 def receive(folder: Path) -> torch.nn.Module:
@@ -56,16 +56,8 @@ def receive(folder: Path) -> torch.nn.Module:
     return model
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._reducers = reducers()
-
-    def reducer_override(self, value: Any) -> Any:
-        if isinstance(value, torch.nn.Module) and parametrize.is_parametrized(value):
-            return _bare_parametrized, (type(value).__bases__[0],), value.__dict__, None, None, _set_parametrized
-        reduce = self._reducers.get(type(value))
-        return reduce(value) if reduce else super().reducer_override(value)
+def _reduce_parametrized(module: torch.nn.Module) -> tuple[Any, ...]:
+    return _bare_parametrized, (type(module).__bases__[0],), module.__dict__, None, None, _set_parametrized
 
 
 def _bare_parametrized(cls: type[torch.nn.Module]) -> torch.nn.Module:
