@@ -20,6 +20,8 @@ PLAIN = re.compile(r"[^\w .,:+=()/'-]")
 
 def to_text(graph: Graph) -> str:
     """One line for each conversion, with the reason and remedy of those that are unavailable."""
+    if not graph.conversions:
+        return "no installed plugin declares a conversion; `navigator plugins` lists what is installed"
     return "\n".join(c.name + (f"  unavailable: {c.unavailable}" if c.unavailable else "") for c in graph.conversions)
 
 
