@@ -595,19 +595,29 @@ def test_profile_measures_without_checking(desk):
 
 def test_ctrl_c_is_a_message_and_leaves_no_process_behind(desk):
     command = [sys.executable, "-m", "navigator_core.cli", "optimize", "factories:slow", "--batch-size", "1"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        begun = "navigator_workspace/runs/*/steps/*the-source/log.txt"
-        deadline = time.monotonic() + 60
-        while not any(desk.glob(begun)) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert any(desk.glob(begun)), "the model was never run"
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=hear_ctrl_c
+    ) as process:
+        try:
+            begun = "navigator_workspace/runs/*/steps/*the-source/log.txt"
+            deadline = time.monotonic() + 60
+            while not any(desk.glob(begun)) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert any(desk.glob(begun)), "the model was never run"
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert out == ""
     assert err.splitlines()[-1] == "error: interrupted; the steps that were finished are kept in the workspace"
     assert "Traceback" not in err
     assert not children_in(desk)
+
+
+def hear_ctrl_c():
+    """What runs in the background of a shell is started with Ctrl-C ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def children_in(folder):
