@@ -182,3 +182,13 @@ def test_weights_that_are_tied_are_stored_once(tmp_path):
             export(model, context_for(model, torch.randn(1, 64), {"input": {0: BATCH}}), folder).stat().st_size
         )
     assert sizes[0] < sizes[1] - 10_000
+
+
+def test_a_batch_that_never_grows_beyond_the_size_of_another_axis_is_exported(tmp_path):
+    """The example needs a batch of a size of its own: here one above all that the signature allows."""
+    model = torch.nn.Sequential(torch.nn.Conv1d(2, 2, 1), torch.nn.Flatten(), torch.nn.Linear(6, 2)).eval()
+    context = context_for(model, torch.randn(2, 2, 3), {"input": {0: Dim("batch", 1, 3)}})
+    run = loaded(model, context, tmp_path)
+    for size in (1, 2, 3):
+        arrays = batch_of(context, size)
+        assert_close(run.call(as_torch(context.signature, arrays)), reference(model, context, arrays))

@@ -27,22 +27,30 @@ def export(model: torch.nn.Module, output: Path, options: ToExportedProgram, con
     Raises NavigatorError naming the axis where the model fixes one that the signature says is dynamic.
     """
     demand_source(model)
-    axes = tuple(_axes(spec.shape) for spec in context.signature.inputs)
+    inputs = example(context)
+    axes = tuple(_axes(spec.shape, x.shape) for spec, x in zip(context.signature.inputs, inputs, strict=True))
     ready = flat(model, context, options.autocast)
     with torch.no_grad(), quiet.exporting():
         try:
-            made = torch.export.export(ready, example(context), dynamic_shapes=(axes,), strict=False)
+            made = torch.export.export(ready, inputs, dynamic_shapes=(axes,), strict=False)
         except Exception as error:
             raise NavigatorError(explain(error, context.signature, "torch.export.export")) from error
         _forget_source(made)
         torch.export.save(made, output)
 
 
-def _axes(shape: Sequence[int | Dim]) -> dict[int, Any]:
-    """Dynamic axes with their range, as far as this torch takes one. No names: two of them may turn out equal."""
+def _axes(shape: Sequence[int | Dim], example: Sequence[int]) -> dict[int, Any]:
+    """Dynamic axes with their range, as far as this torch takes one; the example's size may lie above it.
+
+    They have no names: two of them may turn out equal.
+    """
     hint = torch.export.Dim.DYNAMIC
-    ranged = callable(hint)
-    return {i: hint(min=n.min, max=n.max) if ranged else hint for i, n in enumerate(shape) if isinstance(n, Dim)}
+
+    def axis(n: Dim, size: int) -> Any:
+        return hint(min=n.min, max=None if n.max is None else max(n.max, size)) if callable(hint) else hint
+
+    axes = enumerate(zip(shape, example, strict=True))
+    return {i: axis(n, size) for i, (n, size) in axes if isinstance(n, Dim)}
 
 
 def _forget_source(made: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,7 +54,7 @@ def _compiled(model: torch.nn.Module) -> Any:
         return torch.jit.script(copied(model, lambda t: t))
     except Exception as error:  # it raises whatever it trips over in the source of a model and of its configuration
         first = next(filter(None, map(str.strip, str(error).splitlines())), "")
-        why = f"{type(error).__name__}: {first}"
+        why = f"{type(error).__name__}: {re.sub(' at 0x[0-9a-f]+', '', first)}"  # the same words in every process
         raise NavigatorError(
             f"TorchScript's compiler does not take this model's source; a trace may do ({why})"
         ) from error
