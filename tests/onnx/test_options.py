@@ -78,7 +78,9 @@ PASSES = {
 def written(options, folder):
     """What a pass makes of a model: its operators, and its weights to the last bit."""
     convert, made = PASSES[type(options)]
-    source = write(folder / "source" / "m.onnx", made())
+    proto = made()
+    next(one for one in proto.graph.node if one.op_type in ("MatMul", "Gemm")).name = "first"
+    source = write(folder / "source" / "m.onnx", proto)
     calls = [{"x": (np.random.default_rng(0).standard_normal((400, 64)) ** 5).astype(np.float32)}]
     (folder / "out").mkdir()
     convert(source, folder / "out" / "model.onnx", options, context(source, calibration=calls))
