@@ -451,3 +451,16 @@ def test_the_models_own_random_state_and_inputs_stay_as_they_were(optimize):
     optimize(model, samples, batch_sizes=[1])
     np.testing.assert_array_equal(samples, X)
     np.testing.assert_array_equal(np.random.get_state()[1], state)
+
+
+@pytest.mark.parametrize("device", ["banana", "cuda", "cuda:3"])
+def test_a_candidate_is_not_loaded_on_a_device_that_it_does_not_run_on(tmp_path, device):
+    samples = [np.ones((n, 3), "float32") for n in (1, 2)]
+    report = nav.optimize(lambda x: 2 * x, samples, batch_sizes=[1], workspace=tmp_path / "w")
+    with pytest.raises(nav.RequestError, match=f"python @ python runs on .*, not on '{device}'"):
+        report.load(device=device)
+
+
+def test_a_file_that_is_missing_is_said_to_be(tmp_path):
+    with pytest.raises(nav.RequestError, match=r"there is no file .*nope\.pt"):
+        nav.optimize(tmp_path / "nope.pt", [np.ones(3, "float32")])

@@ -314,3 +314,14 @@ def test_what_no_runner_that_is_asked_for_executes_is_not_in_the_plan():
     named = [branch.name for branch in planned(runners=("ort",)).branches]
     assert not any("->tensorrt" in name or "torchscript" in name for name in named)
     assert any("->tensorrt" in branch.name for branch in planned().branches)
+
+
+def test_what_a_variant_that_is_not_to_be_had_here_would_do_can_be_asked_for_all_the_same():
+    absent = Variant("two", Threads(threads=2), requirements=(Probe(Ref("m:two"), "add cores"),))
+    plugins = attrs.evolve(
+        HALF, runners={"eager": runner("eager", "torch", variants=(Variant("", Threads()), absent), options=Threads)}
+    )
+    lacking = attrs.evolve(CPU, obstacles={"m:two": Unavailable("has one core", "add cores")})
+    plan = planned(lacking, plugins=plugins, options={"@eager": {"threads": 2}})
+    assert names(plan) == ["torch @ eager"]
+    assert [b.choice.value.threads for b in plan.branches if b.unavailable is None] == [2]

@@ -85,3 +85,24 @@ def test_ctrl_c_leaves_the_terminal_as_it_was(tmp_path):
 def test_who_wants_no_display_gets_none(tmp_path):
     sent, code = on_a_terminal(SCRIPT.format(pause=0, workspace=str(tmp_path / "w")), NAVIGATOR_PROGRESS="0")
     assert (code, sent) == (0, b"")
+
+
+def test_the_name_of_a_variant_is_shown_as_it_is(capsys, monkeypatch):
+    from navigator_core.events import CandidateFinished, StepStarted
+    from navigator_core.progress import Display
+
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    display = Display()
+    try:
+        display(StepStarted(run="r", elapsed=0.0, step="torch->onnx[dynamo]", stage="export"))
+        assert display._progress.tasks[0].description == r"exporting torch->onnx\[dynamo]"
+        display(CandidateFinished(run="r", elapsed=0.0, candidate=candidate("torch->onnx[dynamo] @ ort", "failed")))
+    finally:
+        display.close()
+    assert "torch->onnx[dynamo] @ ort" in capsys.readouterr().err
+
+
+def candidate(name, status):
+    from navigator_core.candidates import Candidate
+
+    return Candidate(name=name, runner="ort", precision="fp32", device="cpu", status=status)

@@ -130,6 +130,13 @@ def test_a_reason_that_many_share_is_said_once_with_the_first_of_their_names():
     assert "and 3 more" in told
 
 
+def test_a_gate_of_the_users_stands_where_there_is_no_bar():
+    outputs = {"logits": OutputError(1e-3, 1e-3, 3e-4, 1.0, Tolerance(rtol=float("inf"), atol=float("inf")), True)}
+    gated = attrs.evolve(HALF, verdict=Verdict(True, outputs, {}, {"accuracy": 0.98125}))
+    assert rendering.error_and_bar(gated) == "3.0e-04 / accuracy 0.9812"
+    assert rendering.error_and_bar(attrs.evolve(gated, verdict=Verdict(True, outputs, {}, {}))) == "3.0e-04 / verify="
+
+
 def test_a_report_as_data(golden):
     golden("report.json", json.dumps(REPORT.to_dict(), indent=1, allow_nan=False))
 

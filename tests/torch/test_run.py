@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from navigator_core import FP32, TF32
+from navigator_core.errors import NavigatorError
 from navigator_torch import compile, options, run, source, torchscript
 
 from .conftest import BATCH, as_torch, assert_close, batch_of, context_for, reference
@@ -144,3 +145,10 @@ def test_every_runner_matches_the_cpu_on_cuda(name, how, request, tmp_path):
         loaded.synchronize()
         assert_close(outputs, reference(model, context, arrays))
     loaded.close()
+
+
+def test_torch_compile_refuses_a_scripted_module_which_it_would_run_uncompiled():
+    with pytest.warns(DeprecationWarning, match="jit.script"):
+        scripted = torch.jit.script(torch.nn.Linear(4, 2).eval())
+    with pytest.raises(NavigatorError, match="does not compile a scripted module"):
+        compile.run(scripted, options.Compile(), context_for(scripted, torch.ones(2, 4), {"input": {0: BATCH}}))

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from attrs import field, frozen
 
-from navigator_core.declarations import Precision
+from navigator_core.declarations import Precision, Runner
 from navigator_core.errors import NavigatorError, PackageError, RequestError
 from navigator_core.loading import RunnerUse, Running
 from navigator_core.results import Measurement, Status, Verdict
@@ -123,6 +123,23 @@ class LoadedCandidate:
         return f"<{self.name}, {'closed' if self._closed else 'loaded'}>"
 
 
+def _demand(name: str, runner: Runner | None, device: str) -> None:
+    """Raises RequestError for a device that the runner does not run on, or that is not here."""
+    from navigator_core import plugins
+    from navigator_core.survey import CPU, kind
+
+    if runner is not None and runner.devices and kind(device) not in runner.devices:
+        raise RequestError(f"{name} runs on {' or '.join(runner.devices)}, not on {device!r}")
+    if kind(device) == CPU:
+        return
+    detections = [one.detect.resolve() for one in plugins.installed().devices if one.kind == kind(device)]
+    here = [found.name for detect in detections for found in detect()]
+    if not here or (":" in device and device not in here):
+        raise RequestError(
+            f"{name} cannot be loaded on {device!r}: there is {', '.join(here) or 'no such device'} here"
+        )
+
+
 def load(candidate: Candidate, home: Home, device: str) -> LoadedCandidate:
     """Load a candidate whose home is known."""
     from navigator_core import loading, plugins, tensors
@@ -130,6 +147,7 @@ def load(candidate: Candidate, home: Home, device: str) -> LoadedCandidate:
 
     recipe = candidate.recipe
     assert recipe is not None
+    _demand(candidate.name, plugins.installed().runners.get(recipe.runner.name), device)
     tensors.register(plugins.installed().tensors.values())
     model: Any = candidate.path
     if recipe.live:

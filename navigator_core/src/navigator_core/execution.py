@@ -385,7 +385,7 @@ def describe_exit(code: int) -> str:
     return f"was ended by {name}{hint.get(name, '')}"
 
 
-def shorten(text: str, limit: int = 300) -> str:
+def shorten(text: str, limit: int = 500) -> str:
     """One line of bounded length."""
     line = " ".join(text.split())
     return line if len(line) <= limit else f"{line[: limit - 1]}…"

@@ -179,7 +179,7 @@ class _Ways:
         found = self._known.get(id(conversion))
         if found is None:
             found = self._known[id(conversion)] = _Way(
-                choices=tuple(_choices(conversion, self.asked.options)),
+                choices=tuple(_choices(conversion, self.asked.options, self.survey)),
                 device=self.device if kind(self.device) in conversion.declaration.devices else CPU,
                 obstacle=_obstacle(conversion, self.device, self.survey),
             )
@@ -250,7 +250,7 @@ class _Offers:
                 default = variant.options if variant else None
                 # what is not wanted is looked at all the same: its options may be wrong
                 made = wishes.choices(asked.options, (f"@{runner.name}",), runner.options, default)
-                for choice in _not_of_others(made, variant, runner.variants):
+                for choice in _not_of_others(made, variant, runner.variants, self.survey):
                     inside = ",".join(filter(None, (variant.name if variant else "", choice.label)))
                     if wanted:
                         label = runner.name + (f"[{inside}]" if inside else "")
@@ -262,7 +262,7 @@ def _step_name(parent: str, conversion: Conversion, choice: Choice) -> str:
     return f"{parent}->{conversion.target}" + (f"[{inside}]" if inside else "")
 
 
-def _choices(conversion: Conversion, options: Options) -> Iterator[Choice]:
+def _choices(conversion: Conversion, options: Options, survey: Survey) -> Iterator[Choice]:
     edge = f"{conversion.source}->{conversion.target}"
     default = conversion.variant.options if conversion.variant else None
     mine = wishes.fields_of(conversion.declaration.options)
@@ -272,13 +272,21 @@ def _choices(conversion: Conversion, options: Options) -> Iterator[Choice]:
         for key in (conversion.target, edge)
     }
     made = wishes.choices(said, (conversion.target, edge), conversion.declaration.options, default)
-    yield from _not_of_others(made, conversion.variant, conversion.declaration.variants)
+    yield from _not_of_others(made, conversion.variant, conversion.declaration.variants, survey)
 
 
-def _not_of_others(made: Iterable[Choice], variant: Variant | None, variants: tuple[Variant, ...]) -> Iterator[Choice]:
-    """Without what another variant does anyway: ``options=`` may lead from one to the other."""
+def _not_of_others(
+    made: Iterable[Choice], variant: Variant | None, variants: tuple[Variant, ...], survey: Survey
+) -> Iterator[Choice]:
+    """Without what another variant, one that can be had here, does anyway: ``options=`` may lead to what it is."""
     default, precision = (variant.options, variant.precision) if variant else (None, None)
-    others = [v.options for v in variants if v is not variant and v.precision == precision]
+    others = [
+        v.options
+        for v in variants
+        if v is not variant
+        and v.precision == precision
+        and not (missing(v.requirements) or probed(v.requirements, survey))
+    ]
     return (c for c in made if c.value == default or default in others or c.value not in others)
 
 

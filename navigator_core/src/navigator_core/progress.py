@@ -33,6 +33,7 @@ class Display:
 
     def __init__(self) -> None:
         from rich.console import Console
+        from rich.markup import escape
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
         self._progress = Progress(
@@ -44,19 +45,21 @@ class Display:
             console=Console(stderr=True),
             transient=True,
         )
+        self._escape = escape  # "[dynamo]" is no markup
         self._task = self._progress.add_task("Navigator", total=None)
 
     def __call__(self, event: Event) -> None:
         """Hear an event."""
         if isinstance(event, StepStarted):
             self._progress.start()
-            self._progress.update(self._task, description=f"{STAGES[event.stage]} {event.step}")
+            self._progress.update(self._task, description=f"{STAGES[event.stage]} {self._escape(event.step)}")
         elif isinstance(event, RunStarted):
             self._progress.update(self._task, total=event.steps, completed=0)
         elif isinstance(event, StepFinished) and event.stage not in UNCOUNTED:
             self._progress.advance(self._task)
         elif isinstance(event, CandidateFinished) and event.candidate.status in ("incorrect", "failed"):
-            self._progress.console.print(f"[yellow]{event.candidate.status}[/] {event.candidate.name}", highlight=False)
+            name = self._escape(event.candidate.name)
+            self._progress.console.print(f"[yellow]{event.candidate.status}[/] {name}", highlight=False)
         elif isinstance(event, RunFinished):
             self.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -162,6 +163,9 @@ def error_and_bar(candidate: Candidate) -> str:
         candidate.verdict.outputs.values(),
         key=lambda o: (not o.ok, o.relative_l2 / o.tolerance.rtol if o.tolerance.rtol else o.relative_l2),
     )
+    if math.isinf(worst.tolerance.rtol):  # a reduced precision that the user's own gate decides about
+        said = ", ".join(f"{name} {value:.4g}" for name, value in candidate.verdict.metrics.items())
+        return f"{worst.relative_l2:.1e} / {said or 'verify='}"
     return f"{worst.relative_l2:.1e} / {worst.tolerance.rtol:.1e}"
 
 

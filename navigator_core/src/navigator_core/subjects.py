@@ -104,6 +104,8 @@ def _identified(model: Any, samples: Any, request: Request, plugins: Plugins) ->
     name, more = request.format, notes[:0]
     if name is None:
         name, more = plugins.identify(model, _first(calls))
+    if name is None and isinstance(model, str | os.PathLike) and not Path(model).expanduser().exists():
+        raise RequestError(f"there is no file {os.fspath(model)}")
     if name is None:
         known = ", ".join(sorted(plugins.formats)) or "nothing"
         raise RequestError(

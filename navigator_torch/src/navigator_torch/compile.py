@@ -11,6 +11,7 @@ import torch
 import torch._dynamo as dynamo
 
 from navigator_core import Context, Dim, LoadedModel, Signature
+from navigator_core.errors import NavigatorError
 from navigator_torch import quiet
 from navigator_torch.adapted import adapted
 from navigator_torch.run import Call, as_declared, calling, synchronize
@@ -35,6 +36,8 @@ def run(model: torch.nn.Module, options: Compile, context: Context) -> LoadedMod
     Unless ``dynamic`` says otherwise, the signature's dynamic axes are made known at the first call: torch alone would
     compile for its very shape, and all over again at the next one.
     """
+    if isinstance(model, torch.jit.ScriptModule):
+        raise NavigatorError("torch.compile does not compile a scripted module; give the module that was scripted")
     before = dynamo.config.recompile_limit if hasattr(dynamo.config, "recompile_limit") else None
     if before is not None:
         dynamo.config.recompile_limit = max(before, RECOMPILES)

@@ -10,6 +10,7 @@ import torch
 
 from navigator_core import Context, Dim, LoadedModel, Signature
 from navigator_core.errors import NavigatorError, RequestError
+from navigator_core.signature import BATCH
 from navigator_torch import program, quiet
 from navigator_torch.export import demand_source, example, explain, flat
 from navigator_torch.run import calling, synchronize
@@ -42,12 +43,13 @@ def export(model: torch.nn.Module, output: Path, options: ToExportedProgram, con
 def _axes(shape: Sequence[int | Dim], example: Sequence[int]) -> dict[int, Any]:
     """Dynamic axes with their range, as far as this torch takes one; the example's size may lie above it.
 
-    They have no names: two of them may turn out equal.
+    A batch may be of any size. Axes have no names: two of them may turn out equal.
     """
     hint = torch.export.Dim.DYNAMIC
 
     def axis(n: Dim, size: int) -> Any:
-        return hint(min=n.min, max=None if n.max is None else max(n.max, size)) if callable(hint) else hint
+        largest = None if n.max is None or n.name == BATCH else max(n.max, size)
+        return hint(min=n.min, max=largest) if callable(hint) else hint
 
     axes = enumerate(zip(shape, example, strict=True))
     return {i: axis(n, size) for i, (n, size) in axes if isinstance(n, Dim)}
@@ -97,7 +99,8 @@ def in_order(signature: Signature) -> Callable[[Mapping[str, Any]], list[Any]]:
                 if isinstance(n, int):
                     fits = fits and size == n
                 else:
-                    fits = fits and n.min <= size == sizes.setdefault(n.name, size) and (not n.max or size <= n.max)
+                    largest = None if n.name == BATCH else n.max
+                    fits = fits and n.min <= size == sizes.setdefault(n.name, size) and (not largest or size <= largest)
             if not fits:
                 raise RequestError(_misfit(spec.name, spec.shape, shape, sizes))
             found.append(tensor if tensor.is_contiguous() else tensor.contiguous())
@@ -108,7 +111,10 @@ def in_order(signature: Signature) -> Callable[[Mapping[str, Any]], list[Any]]:
 
 def _misfit(name: str, wanted: Sequence[int | Dim], shape: Sequence[int], sizes: Mapping[str, int]) -> str:
     words = [
-        str(n) if isinstance(n, int) else f"{n.name} from {n.min}" + (f" to {n.max}" if n.max else "") for n in wanted
+        str(n)
+        if isinstance(n, int)
+        else f"{n.name} from {n.min}" + (f" to {n.max}" if n.max and n.name != BATCH else "")
+        for n in wanted
     ]
     taken = "".join(
         f"; {n.name} is {sizes[n.name]} in this call"
