@@ -40,15 +40,20 @@ def test_before_the_first_run_nothing_is_cached_and_the_plan_says_why(asked):
 
 
 def test_after_a_run_all_of_it_is_cached_and_what_is_new_is_not(asked):
-    nav.optimize(layer(), SAMPLES, **asked, runners=["mini-eager"])
+    first = nav.optimize(layer(), SAMPLES, **asked, runners=["mini-eager"])
     plan = nav.plan(layer(), SAMPLES, **asked)
-    assert plan.cached == {"mini @ mini-eager"}
-    nav.optimize(layer(), SAMPLES, **asked)
+    assert plan.cached == {"mini @ mini-eager"} - disturbed(first)
+    second = nav.optimize(layer(), SAMPLES, **asked)
     plan = nav.plan(layer(), SAMPLES, **asked)
-    assert plan.cached == {*plan.steps, *plan.candidates}
-    assert "to do" not in str(plan)
+    assert plan.cached == {*plan.steps, *plan.candidates} - disturbed(second)
+    assert ("to do" in str(plan)) == bool(disturbed(second))
     other = nav.plan(layer(), SAMPLES, **{**asked, "batch_sizes": [2]})
     assert other.cached == frozenset()
+
+
+def disturbed(report):
+    """What is measured again by the next run, since other processes took part of the machine."""
+    return {c.name for c in report.candidates for m in c.measurements if "other processes" in (m.unstable or "")}
 
 
 def test_what_is_unavailable_says_why_and_what_helps(asked):

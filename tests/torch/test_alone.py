@@ -25,7 +25,7 @@ def test_the_graph_shows_the_path_to_onnx_with_what_helps():
     assert "navigator-onnx" in conversion.unavailable.remedy
 
 
-def test_a_model_is_optimized_and_the_report_lists_what_is_missing(tmp_path):
+def test_a_model_is_optimized_and_the_plan_lists_what_is_missing(tmp_path):
     report = nav.optimize(
         torch.nn.Linear(4, 2),
         torch.randn(2, 4),
@@ -36,6 +36,7 @@ def test_a_model_is_optimized_and_the_report_lists_what_is_missing(tmp_path):
     found = {candidate.name: candidate for candidate in report.candidates}
     assert found["torch @ torch-eager"].status == "ok"
     assert found["torch->torchscript[trace] @ torchscript"].status == "ok"
-    assert found["torch->onnx[dynamo]"].status == "unavailable"
-    assert "navigator-onnx" in found["torch->onnx[dynamo]"].remedy
+    plan = nav.plan(torch.nn.Linear(4, 2), torch.randn(2, 4), workspace=tmp_path / "workspace")
+    _, remedy = plan.unavailable["torch->onnx[dynamo]"]
+    assert "navigator-onnx" in remedy
     assert "onnx" not in sys.modules

@@ -70,6 +70,7 @@ class TestTorchScript(TestEager):
 
 class TestExportedProgram(TestEager):
     runner = "exported-program"
+    named = False
 
     def artifact(self, model, folder, context):
         from navigator_torch import exported, options
@@ -82,6 +83,7 @@ class TestExportedProgram(TestEager):
 @COMPILER
 class TestAotInductor(TestEager):
     runner = "aotinductor"
+    named = False
 
     def artifact(self, model, folder, context):
         return shutil.copy(compiled(model, context), folder / "model.pt2")
