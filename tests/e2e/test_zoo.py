@@ -204,7 +204,8 @@ def test_a_recorded_branch_is_incorrect_and_a_compiled_one_is_right(optimized):
     assert not trace.measurements
     assert found.named[ONNX].status == "failed"
     assert "data-dependent" in found.named[ONNX].reason
-    assert found.report.best.name in (EAGER, SCRIPT, ONNX_SCRIPT, f"{SCRIPT}[optimized]")
+    follows = ("torch @ ", "torch->torchscript[script]", "torch->onnx[script]")
+    assert found.report.best.name.startswith(follows)
 
 
 # the user's model stays as it was
