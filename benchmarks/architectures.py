@@ -160,7 +160,12 @@ def rows(name: str, found: list[list[str]]) -> list[list[str]]:
     family = ARCHITECTURES[name][0]
     furthest = f"; the furthest off: {worst[0]}, {worst[2]}" if worst else ""
     lines = [[f"{name} (`{family}Model`)", "ok", f"{len(right)} of {len(found)}{furthest}"]]
-    return lines + [["", status, f"{', '.join(names)}: {why}"] for (status, why), names in because.items()]
+    return lines + [["", status, f"{_some(names)}: {why}"] for (status, why), names in because.items()]
+
+
+def _some(names: list[str]) -> str:
+    """The first two of several names."""
+    return ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
 
 
 def _alone(reason: str) -> str:
