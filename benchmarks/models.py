@@ -109,6 +109,7 @@ def export_onnx(name: str, path: str, quantized: str | None = None) -> None:
         kwargs=example,
         dynamo=True,
         dynamic_shapes={key: {0: torch.export.Dim("batch")} for key in example},
+        external_data=False,
         verbose=False,
     )
     if quantized is not None:
