@@ -177,7 +177,7 @@ def test_an_exception_that_cannot_even_be_printed_ends_its_step_alone(run):
 
 
 def test_a_long_reason_is_cut(run):
-    assert len(run("fail", "long").reason) == 300
+    assert len(run("fail", "long").reason) == 500
 
 
 def test_a_result_that_cannot_be_written_down_is_a_failure(run):
