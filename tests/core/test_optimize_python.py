@@ -464,3 +464,29 @@ def test_a_candidate_is_not_loaded_on_a_device_that_it_does_not_run_on(tmp_path,
 def test_a_file_that_is_missing_is_said_to_be(tmp_path):
     with pytest.raises(nav.RequestError, match=r"there is no file .*nope\.pt"):
         nav.optimize(tmp_path / "nope.pt", [np.ones(3, "float32")])
+
+
+@pytest.mark.parametrize(
+    ("detect", "device", "said"),
+    [
+        ("builtins:list", "npu", "there is no npu here"),
+        ("tests_npu:one", "npu", None),
+        ("tests_npu:one", "npu:0", None),
+        ("tests_npu:one", "npu:3", "there is no npu:3 here"),
+        ("tests_npu:broken", "npu", "detecting npu devices failed: OSError: no driver"),
+    ],
+)
+def test_a_device_is_here_by_its_name_or_by_its_kind(monkeypatch, detect, device, said):
+    from types import SimpleNamespace
+
+    from navigator_core import Device, DeviceInfo, Ref
+    from navigator_core.candidates import device_missing
+
+    def broken():
+        raise OSError("no driver")
+
+    module = SimpleNamespace(one=lambda: [DeviceInfo("npu:0", "an NPU", 1)], broken=broken)
+    monkeypatch.setitem(sys.modules, "tests_npu", module)
+    found = SimpleNamespace(devices=[Device(kind="npu", detect=Ref(detect))])
+    monkeypatch.setattr("navigator_core.plugins.installed", lambda: found)
+    assert device_missing(device) == said

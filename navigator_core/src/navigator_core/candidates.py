@@ -125,19 +125,28 @@ class LoadedCandidate:
 
 def _demand(name: str, runner: Runner | None, device: str) -> None:
     """Raises RequestError for a device that the runner does not run on, or that is not here."""
-    from navigator_core import plugins
     from navigator_core.survey import CPU, kind
 
     if runner is not None and runner.devices and kind(device) not in runner.devices:
         raise RequestError(f"{name} runs on {' or '.join(runner.devices)}, not on {device!r}")
-    if kind(device) == CPU:
-        return
-    detections = [one.detect.resolve() for one in plugins.installed().devices if one.kind == kind(device)]
-    here = [found.name for detect in detections for found in detect()]
-    if not here or (":" in device and device not in here):
-        raise RequestError(
-            f"{name} cannot be loaded on {device!r}: there is {', '.join(here) or 'no such device'} here"
-        )
+    lacking = None if kind(device) == CPU else device_missing(device)
+    if lacking is not None:
+        raise RequestError(f"{name} cannot be loaded: {lacking}")
+
+
+def device_missing(device: str) -> str | None:
+    """Why a device, such as "cuda:1", or "cuda" for any of that kind, is not to be had here; None if it is."""
+    from navigator_core import plugins
+    from navigator_core.survey import kind
+
+    for declared in plugins.installed().devices:
+        if declared.kind == kind(device):
+            try:
+                if any(device in (found.name, kind(found.name)) for found in declared.detect.resolve()()):
+                    return None
+            except Exception as error:  # a plugin's detection may raise anything: then the device is not to be had
+                return f"detecting {kind(device)} devices failed: {type(error).__name__}: {error}"
+    return f"there is no {device} here"
 
 
 def load(candidate: Candidate, home: Home, device: str) -> LoadedCandidate:

@@ -7,7 +7,7 @@ import json
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from attrs import define, evolve, field
 from navigator_core import arrays, availability, forecast, plugins, report, signing, structure
 from navigator_core import optimize as engine
 from navigator_core.archive import Archive
-from navigator_core.candidates import Candidate, Home, LoadedCandidate
+from navigator_core.candidates import Candidate, Home, LoadedCandidate, device_missing
 from navigator_core.declarations import Format, Framework
 from navigator_core.errors import BranchError, NothingCorrectError, PackageError, RequestError
 from navigator_core.forecast import Plan
@@ -217,17 +217,4 @@ def _obstacle(candidate: Candidate) -> str | None:
     lacking = availability.missing(runner.requirements)
     if lacking is not None:
         return str(lacking)
-    return None if kind(candidate.device) == CPU else _device_missing(candidate.device)
-
-
-def _device_missing(device: str) -> str | None:
-    detections: list[Callable[[], Any]] = [
-        declared.detect.resolve() for declared in plugins.installed().devices if declared.kind == kind(device)
-    ]
-    for detect in detections:
-        try:
-            if any(info.name == device for info in detect()):
-                return None
-        except Exception as error:  # a plugin's detection may raise anything: then the device is not to be had
-            return f"detecting {kind(device)} devices failed: {type(error).__name__}: {error}"
-    return f"it was built for {device}, which is not here"
+    return None if kind(candidate.device) == CPU else device_missing(candidate.device)
