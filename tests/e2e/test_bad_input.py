@@ -52,7 +52,8 @@ def optimize(tmp_path):
         (object(), r"no installed plugin recognises a builtins\.object; installed plugins know .*onnx.*torch.*format="),
         (None, "no installed plugin recognises a builtins.NoneType"),
         (torch.nn.Linear, "recognises the class torch.nn.modules.linear.Linear itself .give an instance."),
-        ("model.foo", "no installed plugin recognises the path 'model.foo'"),
+        (__file__, "no installed plugin recognises the path '.*test_bad_input.py'"),
+        ("model.foo", r"there is no file .*model\.foo"),
         ("nowhere.onnx", r"there is no file .*nowhere\.onnx"),
     ],
 )
