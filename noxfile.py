@@ -126,6 +126,13 @@ def tests_e2e(session: nox.Session) -> None:
 
 
 @nox.session
+def tests_long(session: nox.Session) -> None:
+    """What takes minutes: fault injection, fuzzing, large models, repeated whole runs; not part of the default."""
+    _install_everything(session)
+    session.run("pytest", "-m", "long", "--durations=20", *(session.posargs or ("tests",)), env=OFFLINE)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """What the performance claims rest on; takes long and wants a quiet machine: `nox -s bench [-- winner --quick]`."""
     _install_everything(session)
