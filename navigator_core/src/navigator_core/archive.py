@@ -100,8 +100,8 @@ class Archive:
         with _reading(self.path), ExitStack() as cleanup:
             if wanted and not destination.exists():
                 cleanup.callback(_remove_empty, destination)
-            cleanup.callback(shutil.rmtree, temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
+            cleanup.callback(shutil.rmtree, temporary, ignore_errors=True)  # ours: it was not there
             for top in tops:
                 require(not os.path.lexists(destination / top), f"{destination / top} is there already")
             for name in wanted:

@@ -17,6 +17,8 @@ from navigator_core.refusal import RefusedError, require
 SCHEMA = 2
 """What is written. 2: a report names runners and formats, and no longer the code that they stand for."""
 
+LONGEST_VERSION = 40
+
 Document = Mapping[str, Any]
 
 
@@ -60,11 +62,11 @@ def report(document: Document, schema: int) -> Document:
 def _newer(schema: int, navigator: object) -> str:
     """What to install; the newer package says by which version it was written."""
     try:
-        wrote, mine = Version(str(navigator)[:40]), Version(__version__)
-    except InvalidVersion:
+        wrote, mine = Version(navigator if isinstance(navigator, str) else ""), Version(__version__)
+    except (InvalidVersion, ValueError):  # a number of thousands of digits
         wrote = mine = Version("0")
     known = f"this one, {__version__}, reads up to {SCHEMA}"
-    if wrote <= mine:
+    if wrote <= mine or len(str(wrote)) > LONGEST_VERSION:
         return f"was written by a newer Navigator (schema {schema}; {known}); install a newer navigator-core"
     return (
         f"was written by a newer Navigator, {wrote} (schema {schema}; {known}): "
