@@ -152,6 +152,12 @@ def test_a_signature_over_other_files_is_none(original, dangerous, tmp_path):
     assert reopen(path).best is None
 
 
+@pytest.mark.parametrize("signature", ["é" * 64, "\ud800", "", None, 3, ["x"]])
+def test_what_is_no_signature_gives_no_trust(rewrite, dangerous, signature):
+    told = json.dumps({"hmac-sha256": signature}).encode()
+    assert reopen(rewrite(lambda files: files.update({"signature.json": told}))).best is None
+
+
 def test_a_format_that_no_plugin_declares_counts_as_code(rewrite):
     path = rewrite(lambda files: stored(files["report.json"])["recipe"].update(format="unheard-of"))
     assert candidate(reopen(path)).recipe.executes_code
