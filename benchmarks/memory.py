@@ -131,7 +131,6 @@ def export_by_navigator(layers: int, width: int) -> dict[str, tuple[str, int]]:
             batch_sizes=(1,),
             workspace=Path(folder) / "workspace",
             observe=observe,
-            seconds=0.1,
         )
     return found
 
@@ -217,8 +216,8 @@ def main() -> None:
     if asked.part != "packages":
         about = (
             f"A chain of {layers} linear layers, {layers * WIDTH * WIDTH * 4 / GIB:.2f} GiB, by the exporter "
-            "alone in a fresh process, and as a step of `navigator.optimize`: the process that holds the model, the worker, and "
-            "whatever else runs, together. GiB. Target: at most 1.5 GiB above the exporter's own need."
+            "alone in a fresh process, and as a step of `navigator.optimize`: the process that holds the model, the "
+            "worker, and whatever else runs, together. GiB. Target: at most 1.5 GiB above the exporter's own need."
         )
         columns = ("export", "outcome", "by hand", "navigator", "above", "target")
         tables.append(Table("Memory of an export", about, columns, export_rows(layers)))

@@ -5,6 +5,7 @@ What changes a file inside also lists it anew, as whoever means harm would, unle
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import json
@@ -138,7 +139,7 @@ def _hurt(document: Any, chance: random.Random) -> None:
     elif isinstance(holder[key], str) and what < 0.6:
         holder[key] = chance.choice(NASTY_NAMES)
     else:
-        holder[key] = chance.choice(NASTY_VALUES)
+        holder[key] = copy.deepcopy(chance.choice(NASTY_VALUES))
 
 
 def _has(holder: Any, key: Any) -> bool:
