@@ -178,11 +178,11 @@ def open_package(folder: str) -> dict[str, int]:
     return {"opened": opened.peak, "run": run.peak}
 
 
-def export_rows(layers: int) -> list[list[str]]:
-    found = common.call_fresh("memory:export_by_navigator", layers=layers, width=WIDTH)
+def export_rows(layers: int, width: int) -> list[list[str]]:
+    found = common.call_fresh("memory:export_by_navigator", layers=layers, width=width)
     rows = []
     for export in EXPORTS:
-        by_hand = common.call_fresh("memory:export_by_hand", export=export, layers=layers, width=WIDTH)
+        by_hand = common.call_fresh("memory:export_by_hand", export=export, layers=layers, width=width)
         outcome, peak = found.get(export, ("not tried", 0))
         above = peak - by_hand
         met = "met" if outcome == "ok" and above <= ABOVE_EXPORTER else "NO"
@@ -191,11 +191,11 @@ def export_rows(layers: int) -> list[list[str]]:
     return rows
 
 
-def package_rows(sizes: tuple[int, int]) -> list[list[str]]:
+def package_rows(sizes: tuple[int, int], width: int) -> list[list[str]]:
     found = []
     for layers in sizes:
         with tempfile.TemporaryDirectory(prefix="navigator-bench-") as folder:
-            saved = common.call_fresh("memory:packages", layers=layers, width=PACKED_WIDTH, folder=folder)
+            saved = common.call_fresh("memory:packages", layers=layers, width=width, folder=folder)
             found.append({**saved, **common.call_fresh("memory:open_package", folder=folder)})
         common.note(str(found[-1]))
     rows = [[shown(one["size"]), *(shown(one[what]) for what in ("saved", "opened", "run"))] for one in found]
@@ -212,15 +212,16 @@ def main() -> None:
     asked = common.arguments(__doc__, more=_parts)
     others = common.others()
     layers, sizes = (2, (1, 2)) if asked.quick else (asked.layers, (4, 80))
+    width, packed_width = (256, 256) if asked.quick else (WIDTH, PACKED_WIDTH)
     tables = []
     if asked.part != "packages":
         about = (
-            f"A chain of {layers} linear layers, {layers * WIDTH * WIDTH * 4 / GIB:.2f} GiB, by the exporter "
+            f"A chain of {layers} linear layers, {layers * width * width * 4 / GIB:.2f} GiB, by the exporter "
             "alone in a fresh process, and as a step of `navigator.optimize`: the process that holds the model, the "
             "worker, and whatever else runs, together. GiB. Target: at most 1.5 GiB above the exporter's own need."
         )
         columns = ("export", "outcome", "by hand", "navigator", "above", "target")
-        tables.append(Table("Memory of an export", about, columns, export_rows(layers)))
+        tables.append(Table("Memory of an export", about, columns, export_rows(layers, width)))
     if asked.part != "export":
         about = (
             "What a process takes above what it held before, while `report.save` and `nav.load` run on packages of two "
@@ -228,7 +229,7 @@ def main() -> None:
             "(mapped pages count). Target: the two sizes are at most 100 MB apart in saving and opening."
         )
         heads = ("weights", "save", "open", "load the model and call it")
-        tables.append(Table("Memory of a package", about, heads, package_rows(sizes)))
+        tables.append(Table("Memory of a package", about, heads, package_rows(sizes, packed_width)))
     common.finish(tables, asked, others)
 
 
