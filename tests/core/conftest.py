@@ -1,7 +1,10 @@
 """What several modules of these tests share: reviewed golden files, and short runs in a workspace of their own."""
 
 import os
+import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # for `zip_records` beside the tests: importlib mode adds no path
 
 import pytest
 
