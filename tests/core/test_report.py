@@ -137,6 +137,19 @@ def test_a_gate_of_the_users_stands_where_there_is_no_bar():
     assert rendering.error_and_bar(attrs.evolve(gated, verdict=Verdict(True, outputs, {}, {}))) == "3.0e-04 / verify="
 
 
+def test_what_decides_is_shown_where_it_is_not_the_relative_error():
+    asked = Tolerance(rtol=1e-6, atol=1e-5, top1=0.99)
+    off = OutputError(7e-5, 1.0, 5e-7, 1.0, asked, False, excess=7.0, top1=1.0)
+    shown = {
+        "7.0e-05 at most, 7 times the bar": off,
+        "5.0e-07 / top-1 0.98 of 0.99": attrs.evolve(off, excess=0.5, top1=0.98),
+        "5.0e-07 / 1.0e-06": attrs.evolve(off, excess=0.5, ok=True),
+        "5.0e-07 / top-1 1 of 0.99": attrs.evolve(off, ok=True, tolerance=attrs.evolve(asked, rtol=float("inf"))),
+    }
+    for text, output in shown.items():
+        assert rendering.error_and_bar(attrs.evolve(HALF, verdict=Verdict(output.ok, {"y": output}, {}))) == text
+
+
 def test_a_report_as_data(golden):
     golden("report.json", json.dumps(REPORT.to_dict(), indent=1, allow_nan=False))
 
