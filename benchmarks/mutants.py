@@ -1,8 +1,8 @@
 """Ways for a conversion to be wrong, honest ones beside them, and five small networks to try them on.
 
-A plugin for the purpose: a kind of model, one format, and a runner whose option says in which way it is wrong. Only numpy
-is needed. `Trial` puts one network through the engine's own steps in this process: the source is understood as in any
-run, and `navigator_core.evaluation.evaluate` decides about each candidate.
+A plugin for the purpose: a kind of model, one format, and a runner whose option says in which way it is wrong. It
+needs numpy alone. `Trial` puts one network through the engine's own steps in this process: the source is understood as
+in any run, and `navigator_core.evaluation.evaluate` decides about each candidate.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ from attrs import evolve, field, frozen
 from navigator_core import (
     FP32,
     Context,
+    Dim,
     Exporter,
     Format,
     Framework,
     LoadedModel,
+    Precision,
     Ref,
     Runner,
     Signature,
@@ -40,8 +42,9 @@ from navigator_core.entrant import Entrant
 from navigator_core.evaluation import Evaluated, Evaluation, evaluate
 from navigator_core.inspection import Inspection
 from navigator_core.loading import Kinds, RunnerUse, Source
-from navigator_core.reference import Reference
+from navigator_core.reference import Reference, StoredBatch
 from navigator_core.reference import inspect as understand
+from navigator_core.results import Tolerance
 from navigator_core.verification import Noise
 
 HERE = __name__
@@ -50,6 +53,9 @@ Compute = Callable[[Mapping[str, np.ndarray]], Arrays]
 EPSILON = 2.0**-23
 NOTICEABLE = 20.0
 """Times the source's noise, from which on a mistake must be caught."""
+
+SMALL = 25.0
+"""Times the source's noise by which the smallest mistakes here are off."""
 
 
 # the networks
@@ -419,11 +425,15 @@ WEIGHTS: dict[str, Callable[[Weights], Arrays | None]] = {
 
 @frozen
 class Facts:
-    """What a mistake around a call may know: the signature, the example that the model was exported with, a rare one."""
+    """What a mistake around a call may know: the signature, the example that the model was exported with, a rare one.
+
+    ``noise`` is the source's own error at its largest, by output.
+    """
 
     signature: Signature
     example: Arrays
     rare: Arrays
+    noise: Mapping[str, float]
 
     def rows(self, inputs: Mapping[str, np.ndarray]) -> int:
         axes = ((spec.name, spec.batch_axis) for spec in self.signature.inputs)
@@ -652,7 +662,76 @@ def _noisy(call: Compute, facts: Facts) -> Compute:
     )
 
 
+def slightly(
+    where: Callable[[Arrays, np.ndarray, int, Facts], np.ndarray | bool],
+) -> Callable[[Compute, Facts], Compute]:
+    """The smallest mistakes: `SMALL` times the noise, where this says.
+
+    It is asked with the inputs, an output with its rows first, and how many calls there were.
+    """
+
+    def make(call: Compute, facts: Facts) -> Compute:
+        calls = itertools.count(1)
+
+        def wrong(inputs: Mapping[str, np.ndarray]) -> Arrays:
+            found, number = call(inputs), next(calls)
+            for name, value in found.items():
+                if value.dtype.kind == "f":
+                    axis = facts.axis(name) or 0
+                    rows = np.moveaxis(value, axis, 0).copy()
+                    chosen = np.broadcast_to(where(dict(inputs), rows, number, facts), rows.shape)
+                    rows = np.where(chosen, rows + rows.dtype.type(SMALL * facts.noise[name]), rows)
+                    found[name] = np.moveaxis(rows, 0, axis)
+            return found
+
+        return wrong
+
+    return make
+
+
+def _row(number: int) -> Callable[[Arrays, np.ndarray, int, Facts], np.ndarray]:
+    def chosen(inputs: Arrays, value: np.ndarray, calls: int, facts: Facts) -> np.ndarray:
+        places = np.zeros(value.shape, bool)
+        if len(value) > 1:
+            places[number] = True
+        return places
+
+    return chosen
+
+
+def _largest(inputs: Arrays, value: np.ndarray, calls: int, facts: Facts) -> np.ndarray:
+    places = np.zeros(value.shape, bool)
+    places.flat[np.nan_to_num(value, posinf=0, neginf=0).argmax()] = True
+    return places
+
+
+def _rarely(inputs: Arrays, value: np.ndarray, calls: int, facts: Facts) -> np.ndarray:
+    rows = {row.tobytes() for row in facts.first_input(facts.rare)}
+    chosen = np.array([row.tobytes() in rows for row in facts.first_input(inputs)])
+    return chosen.reshape(-1, *(1,) * (value.ndim - 1)) if len(value) == len(chosen) else np.asarray(chosen.any())
+
+
+def _longest(inputs: Arrays, value: np.ndarray, calls: int, facts: Facts) -> bool:
+    """Where a dynamic axis is at its end."""
+    lengths = [(facts.signature.inputs[i].shape, v.shape) for i, v in enumerate(inputs.values())]
+    dims = [(n, size) for shape, sizes in lengths for n, size in zip(shape, sizes, strict=True) if isinstance(n, Dim)]
+    return any(n.name != "batch" and size == n.max for n, size in dims)
+
+
+SLIGHT: dict[str, Callable[[Compute, Facts], Compute]] = {
+    "slightly off everywhere": slightly(lambda x, v, n, f: True),
+    "slightly off in one element": slightly(_largest),
+    "slightly off in the first of several rows": slightly(_row(0)),
+    "slightly off in the last of several rows": slightly(_row(-1)),
+    "slightly off at even batches": slightly(lambda x, v, n, f: f.rows(x) % 2 == 0),
+    "slightly off on rare inputs": slightly(_rarely),
+    "slightly off at the end of a dynamic axis": slightly(_longest),
+    "slightly off from the sixth call on": slightly(lambda x, v, n, f: n > 5),
+    "slightly off in every third call": slightly(lambda x, v, n, f: n % 3 == 0),
+}
+
 CALLS: dict[str, Callable[[Compute, Facts], Compute | None]] = {
+    **SLIGHT,
     "two outputs swapped": outputs_swapped,
     "an output missing": after(lambda y, x, f: dict(list(y.items())[1:])),
     "an output without its batch axis at batch 1": after(
@@ -688,7 +767,7 @@ CALLS: dict[str, Callable[[Compute, Facts], Compute | None]] = {
     "dropout left on": _noisy,
     "one element off by 1e-3": after(lambda y, x, f: _floats(y, lambda v: _spoil(v, -1, lambda e: e * 1.001 + 1e-3))),
     "rounded to three digits": after(lambda y, x, f: _floats(y, lambda v: np.round(v, 3))),
-    "clipped to one": after(lambda y, x, f: _floats(y, lambda v: np.where(np.abs(v) > 1, np.sign(v), v).astype(v.dtype))),
+    "clipped to one": after(lambda y, x, f: _floats(y, lambda v: np.clip(v, -1, 1))),
     "off by a constant of 1e-4": after(lambda y, x, f: _floats(y, lambda v: v + v.dtype.type(1e-4))),
     "NaN and infinity replaced": special,
     "an integer off by one": _kind("iu", lambda v: _spoil(v, 0, lambda e: e + 1)),
@@ -769,9 +848,15 @@ HONEST_CALLS: dict[str, Callable[[Compute, Facts], Compute | None]] = {
 
 @frozen
 class Way:
-    """The runner's option: the name of a mistake, or of an honest way."""
+    """The runner's options: the name of a mistake, or of an honest way, and what `Facts` needs beside the context."""
 
     way: str = "as it is"
+    noise: Mapping[str, float] = field(factory=dict)
+    rare: str = ""
+
+    def facts(self, context: Context) -> Facts:
+        example = dict(context.samples[0])
+        return Facts(context.signature, example, arrays.load(Path(self.rare)) if self.rare else example, self.noise)
 
 
 @hookimpl
@@ -820,14 +905,13 @@ def eager(model: Net, options: None, context: Context) -> LoadedModel:
 def load(source: Path, options: Way, context: Context) -> LoadedModel:
     """A network that is wrong in one way, or honest."""
     family, params = pickle.loads(source.read_bytes())
-    facts = Facts(context.signature, dict(context.samples[0]), _given(family)[-1])
-    call = wrong(family, params, options.way, facts)
+    call = wrong(family, params, options.way, options.facts(context))
     if call is None:
         raise LookupError(f"{family} cannot be wrong in this way: {options.way}")
     return LoadedModel(call)
 
 
-def _given(family: str) -> Sequence[Arrays]:
+def given(family: str) -> Sequence[Arrays]:
     return [dict(sample) for sample in FAMILIES[family].samples(np.random.default_rng(7))]
 
 
@@ -888,40 +972,46 @@ class Trial:
     candidate: Source
     implementation: Ref
     make: Callable[[str, Facts], Compute | None]
+    faults: tuple[str, ...] = ()
     kinds: Kinds = field(factory=lambda: Kinds(declared=()))
-    batch_sizes: tuple[int, ...] = (1, 2)
+    tolerance: Mapping[str, Tolerance] = field(factory=dict)
+    verify: Path | None = None
+    precision: Precision = FP32
 
     def ways(self) -> Iterator[tuple[str, bool]]:
         """The names of all ways that the family can be converted in, and whether they are honest."""
-        faults = FAMILIES[self.family].faults if self.family in FAMILIES else {}
-        for way in (*faults, *WEIGHTS, *CALLS, *HONEST_WEIGHTS, *HONEST_CALLS):
+        for way in (*self.faults, *WEIGHTS, *CALLS, *HONEST_WEIGHTS, *HONEST_CALLS):
             if self.make(way, self.facts()) is not None:
                 yield way, way in {**HONEST_WEIGHTS, **HONEST_CALLS}
 
     def facts(self) -> Facts:
         first = self.reference.batches[0]
-        given = [batch for batch in self.reference.batches if batch.name.startswith("sample ")]
-        return Facts(self.reference.signature, first.inputs(self.folder), given[-1].inputs(self.folder))
+        noise = {n: max(one.max_absolute, EPSILON * one.scale) for n, one in self.reference.noise.items()}
+        return Facts(self.reference.signature, first.inputs(self.folder), self._given()[-1].inputs(self.folder), noise)
+
+    def _given(self) -> list[StoredBatch]:
+        return [batch for batch in self.reference.batches if batch.name.startswith("sample ")]
 
     def of(self, way: str, honest: bool) -> Found:
         told = self.evaluated(way)
-        return Found(family=self.family, way=way, honest=honest, effect=self.effect(way), reason=told)
+        return Found(family=self.family, way=way, honest=honest, effect=self.effect(way), reason=told.reason)
 
-    def evaluated(self, way: str) -> str | None:
-        """Why the engine refuses the candidate; None where it takes it."""
+    def evaluated(self, way: str) -> Evaluated:
+        """The engine's word on a candidate."""
+        rare = self.folder / self._given()[-1].folder / "inputs.npz"
         use = RunnerUse(
-            name="wrong", implementation=self.implementation, options_type=Ref(f"{HERE}:Way"), options={"way": way},
-            tensors="numpy",
+            name="wrong", implementation=self.implementation, options_type=Ref(f"{HERE}:Way"), tensors="numpy",
+            options={"way": way, "noise": dict(self.facts().noise), "rare": str(rare)},
         )  # fmt: skip
         entrant = Entrant(
             source=self.candidate, runner=use, kinds=self.kinds, reference=self.reference,
-            reference_folder=self.folder, precision=FP32,
+            reference_folder=self.folder, precision=self.precision,
         )  # fmt: skip
+        asked = Evaluation(entrant=entrant, tolerance=self.tolerance, verify=self.verify, seconds=0.0)
         try:
-            found: Evaluated = evaluate(Evaluation(entrant=entrant, seconds=0.0), self.folder, lambda message: None)
+            return evaluate(asked, self.folder, lambda message: None)
         except Exception as error:
-            return f"raised {type(error).__name__}: {error}"
-        return found.reason
+            return Evaluated(verdict=None, reason=f"raised {type(error).__name__}: {error}", failed=True)
 
     def effect(self, way: str) -> float:
         """How far a candidate is off the truth on the samples and their single rows, in units of the noise.
@@ -966,11 +1056,11 @@ def _off(found: np.ndarray, source: np.ndarray, true: np.ndarray, noise: Noise) 
     return max(whole, worst)
 
 
-def trial(family: str, folder: Path) -> Trial:
+def trial(family: str, folder: Path, masks: Mapping[str, str] = MappingProxyType({})) -> Trial:
     """One of the families here, understood by the engine."""
     net = FAMILIES[family].net(family)
-    _, inspection = prepared(net, _given(family), Ref(HERE), Ref(f"{HERE}:eager"), "net", folder)
-    reference = understand(inspection, folder, lambda message: None)
+    _, inspection = prepared(net, given(family), Ref(HERE), Ref(f"{HERE}:eager"), "net", folder)
+    reference = understand(evolve(inspection, masks=masks), folder, lambda message: None)
     artifact = folder / "net.pkl"
     export(net, artifact, None, Context(signature=reference.signature))
     return Trial(
@@ -980,6 +1070,7 @@ def trial(family: str, folder: Path) -> Trial:
         candidate=Source(format="net-file", path=artifact),
         implementation=Ref(f"{HERE}:load"),
         make=partial(wrong, family, dict(net.params)),
+        faults=tuple(FAMILIES[family].faults),
     )
 
 

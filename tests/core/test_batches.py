@@ -91,7 +91,9 @@ def test_samples_are_needed_that_come_first_or_reach_an_end_of_a_dynamic_axis():
 
 
 def test_neighbours_share_the_row_in_the_middle_and_no_other():
-    first, other = neighbours([sample(2)], SIGNATURE)
+    first, other, alone = neighbours([sample(2)], SIGNATURE)
+    assert alone.size == 1
+    np.testing.assert_array_equal(alone.inputs["x"][0], first.inputs["x"][KEPT])
     np.testing.assert_array_equal(first.inputs["x"][KEPT], other.inputs["x"][KEPT])
     np.testing.assert_array_equal(first.inputs["h"][:, KEPT], other.inputs["h"][:, KEPT])
     assert first.size == other.size == 3
@@ -101,7 +103,7 @@ def test_neighbours_share_the_row_in_the_middle_and_no_other():
 
 
 def test_without_a_batch_axis_there_are_no_neighbours():
-    assert neighbours([{"table": TABLE}], Signature((TensorSpec("table", "int64", (3,)),))) is None
+    assert neighbours([{"table": TABLE}], Signature((TensorSpec("table", "int64", (3,)),))) == ()
 
 
 def test_a_row_is_taken_along_each_outputs_own_batch_axis():

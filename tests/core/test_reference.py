@@ -216,7 +216,7 @@ def test_rows_that_influence_each_other_in_the_source_are_recognised(understand)
     assert understand(lambda x: (x - x.mean(0)) @ W, X).coupled
     found = understand(lambda x: (x - x.mean(1, keepdims=True)) @ W, X)
     assert not found.coupled
-    assert len(found.neighbours) == 2
+    assert [batch.name for batch in found.neighbours] == ["neighbours", "other neighbours", "no neighbours"]
 
 
 @pytest.mark.parametrize(

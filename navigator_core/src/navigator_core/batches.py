@@ -73,17 +73,19 @@ def pooled(samples: Sequence[Arrays], signature: Signature, sizes: Iterable[int]
     return made
 
 
-def neighbours(samples: Sequence[Arrays], signature: Signature, size: int = 3) -> tuple[Batch, Batch] | None:
-    """Two batches with the same row `KEPT` and other rows before and after it; None without a batch axis."""
+def neighbours(samples: Sequence[Arrays], signature: Signature, size: int = 3) -> tuple[Batch, ...]:
+    """Two batches with the same row `KEPT` and other rows before and after it, and one of that row alone.
+
+    None at all without a batch axis.
+    """
     if not any(spec.batch_axis is not None for spec in signature.inputs):
-        return None
+        return ()
     group = _groups(samples, signature)[0]
     chosen, _ = _choose(group, 2 * size - 1)
-    beside, others = [*chosen[:KEPT], *chosen[KEPT + 1 : size]], list(chosen[size:])
-    first, other = (
-        _join((*rest[:KEPT], chosen[KEPT], *rest[KEPT:]), group.shared, signature) for rest in (beside, others)
-    )
-    return Batch("neighbours", size, first, 0), Batch("other neighbours", size, other, 0)
+    kept, others = chosen[KEPT], (*chosen[:KEPT], *chosen[KEPT + 1 :])
+    around = ((*rest[:KEPT], kept, *rest[KEPT:]) for rest in (others[: size - 1], others[size - 1 :]))
+    first, other, alone = (_join(rows, group.shared, signature) for rows in (*around, (kept,)))
+    return Batch("neighbours", size, first), Batch("other neighbours", size, other), Batch("no neighbours", 1, alone)
 
 
 def _groups(samples: Sequence[Arrays], signature: Signature) -> list[_Group]:

@@ -21,6 +21,12 @@ UNLIMITED = Tolerance(rtol=math.inf, atol=math.inf)
 REPLAYED = 4
 """Calls that are made once more in the opposite order: those with the fewest rows, as one lost state shows in any."""
 
+COMPANY = 32.0
+"""Unit roundoffs by which a row's result may change with the rows beside it, which change the order of sums."""
+
+AGAIN = 4.0
+"""Unit roundoffs of a reduced precision by which the same call may differ from itself."""
+
 OK = "ok"
 STOCHASTIC = "the source is stochastic, so that nothing can be compared with it"
 
@@ -95,10 +101,13 @@ class Judge:
         notes: list[str] = []
         well_formed = not any(one.wrong for found in self._found.values() for one in found)
         if well_formed and not self._reference.coupled:
-            if self._reference.neighbours:
-                checks["rows independent"], notes = self._independent(run, signature)
-            if not self._reference.sized and len(rows) > 1:
-                checks["batch sizes agree"] = self._agree(rows, signature)
+            beside = self._beside(run)
+            if isinstance(beside, str):
+                checks["rows independent"] = beside
+            elif beside:
+                checks["rows independent"], notes = self._independent(beside, signature)
+            if not self._reference.sized and (len(rows) > 1 or len(beside) > 2):
+                checks["batch sizes agree"] = self._agree(rows, () if isinstance(beside, str) else beside, signature)
         return self._concluded(run, signature, checks, pairs, notes)
 
     def _gated(self, run: Running, signature: Signature) -> Judgement:
@@ -168,12 +177,14 @@ class Judge:
 
     def _recalled(self, run: Running, first: Mapping[str, Outputs], again: Sequence[StoredBatch]) -> dict[str, str]:
         """Calls once more, in the opposite order and at last twice in a row: nothing may be left of those before."""
+        own, source = self._entrant.precision.epsilon, self._reference.precision.epsilon
+        share = max(COMPANY * min(own, source), AGAIN * own)
         try:
             for batch in reversed(again):
                 last = run(self._inputs(batch))
-                if text := self._changed(first[batch.name], last, self._kept(batch)):
+                if text := self._changed(first[batch.name], last, self._kept(batch), share):
                     return {"order of calls": f"{batch.name} gives another answer after other calls ({text})"}
-            text = self._changed(last, run(self._inputs(again[0])), self._kept(again[0]))
+            text = self._changed(last, run(self._inputs(again[0])), self._kept(again[0]), share)
         except Exception as error:
             return {"repeated call": raised(error)}
         return {
@@ -181,36 +192,46 @@ class Judge:
             "repeated call": f"a repeated call gives another answer ({text})" if text else OK,
         }
 
-    def _independent(self, run: Running, signature: Signature) -> tuple[str, list[str]]:
-        """A row's result does not depend on the rows beside it; how far it does by the number format is a note."""
-        pair = self._reference.neighbours
+    def _beside(self, run: Running) -> list[Outputs] | str:
+        """The answers to the batches that have one row in common; or what is raised."""
         try:
-            a, b = (batches.one_row(run(self._inputs(one)), signature, batches.KEPT) for one in pair)
+            return [run(self._inputs(batch)) for batch in self._reference.neighbours]
         except Exception as error:
-            return raised(error), []
-        kept = batches.one_row(self._kept(pair[0]), signature, batches.KEPT)
-        text = self._changed(a, b, kept)
+            return raised(error)
+
+    def _independent(self, beside: Sequence[Outputs], signature: Signature) -> tuple[str, list[str]]:
+        """A row's result does not depend on the rows beside it; how far it does by the number format is a note."""
+        a, b = (batches.one_row(outputs, signature, batches.KEPT) for outputs in beside[:2])
+        kept = batches.one_row(self._kept(self._reference.neighbours[0]), signature, batches.KEPT)
+        text = self._changed(a, b, kept, COMPANY * self._entrant.precision.epsilon)
         if text:
-            return f"row {batches.KEPT} of {text} with the rows beside it changed", []
+            return f"row {batches.KEPT} changes with the rows beside it ({text})", []
         if self._entrant.precision.epsilon <= self._reference.precision.epsilon:
             return OK, []
-        strictly = self._changed(a, b, kept, self._reference.precision.epsilon)
-        why = f"in {self._entrant.precision.name} rows influence each other: {strictly}; that is no gate"
+        strictly = self._changed(a, b, kept, COMPANY * self._reference.precision.epsilon)
+        why = f"in {self._entrant.precision.name} rows influence each other ({strictly}), which is no gate"
         return OK, [why] if strictly else []
 
-    def _agree(self, rows: Mapping[str, Outputs], signature: Signature) -> str:
-        """The first row's result is the same, within the bar, whatever the size of the batch."""
-        for name, found in rows.items():
-            alone = f"batch 1{name.removeprefix(name.partition(' (')[0])}"
-            if name == alone or alone not in rows:
+    def _agree(self, rows: Mapping[str, Outputs], beside: Sequence[Outputs], signature: Signature) -> str:
+        """A row's result is the same, within the bar, in a batch of any size and alone."""
+        named = {batch.name: batch for batch in (*self._reference.batches, *self._reference.neighbours)}
+        pairs = [(name, row, f"batch 1{name[len(name.partition(' (')[0]) :]}") for name, row in rows.items()]
+        alone = dict(rows)
+        if len(beside) > 2:
+            company, _, single = self._reference.neighbours
+            alone[single.name] = batches.one_row(beside[2], signature, 0)
+            together = batches.one_row(beside[0], signature, batches.KEPT)
+            pairs.append((company.name, together, single.name))
+        for name, found, other in pairs:
+            if name == other or other not in alone:
                 continue
-            batch = next(batch for batch in self._reference.batches if batch.name == alone)
-            kept = batches.one_row(self._kept(batch), signature, 0)
-            off = verification.deviations(found, rows[alone], rows[alone], self._reference.noise, self._given, kept)
+            kept = batches.one_row(self._kept(named[other]), signature, 0)
+            expected = alone[other]
+            off = verification.deviations(found, expected, expected, self._reference.noise, self._given, kept)
             wrong = [one for one in off if not self._same_row(one)]
             if wrong:
                 text = verification.sentence(wrong[0], self._derived, self._given)
-                return f"a row of {name} against the same alone: {text}"
+                return f"a row of {name} is another than alone: {text}"
         return OK
 
     def _same_row(self, off: Deviation) -> bool:
@@ -219,12 +240,8 @@ class Judge:
         free = given is not None and given.top1 is not None and self._reference.noise[off.output].exact
         return free or verification.within(off, self._derived, self._given)
 
-    def _changed(self, before: Outputs, after: Outputs, kept: Outputs, epsilon: float | None = None) -> str:
-        """What differs between two answers to the same question by more than the order of a sum does; "" if nothing.
-
-        ``epsilon`` is the arithmetic's unit roundoff, by default the candidate's.
-        """
-        share = 32 * (self._entrant.precision.epsilon if epsilon is None else epsilon)
+    def _changed(self, before: Outputs, after: Outputs, kept: Outputs, share: float) -> str:
+        """What differs between two answers to the same question by more than this share of its scale; "" if nothing."""
         for name, row in before.items():
             noise = self._reference.noise.get(name)
             if noise is None:

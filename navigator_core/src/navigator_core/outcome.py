@@ -50,7 +50,7 @@ def report(
         reference_folder=task.folder,
         artifacts={name: one for name, one in artifacts.items() if isinstance(one, Artifact)},
     )
-    notes += _offers(made)
+    notes += offers(made)
     return attrs.evolve(made, notes=tuple(dict.fromkeys(notes)))
 
 
@@ -72,10 +72,10 @@ def _bars(candidates: Sequence[Candidate], task: Task) -> list[str]:
     return told
 
 
-def _offers(made: Report) -> list[str]:
+def offers(made: Report) -> list[str]:
     """What reduced precisions would bring, if the user allowed them."""
     best = made.best
-    offers = []
+    told = []
     for candidate in made.candidates:
         refused = candidate.status == "ok" and (candidate.reason or "").startswith("reduced precision")
         if not refused or not candidate.measurements:
@@ -85,14 +85,12 @@ def _offers(made: Report) -> list[str]:
         )
         allow = f"allow it with precisions=({made.precision!r}, {candidate.precision!r})"
         if best is None or not best.measurements:
-            offers.append(
-                f"{candidate.name} is right for {candidate.precision}, at relative error {error:.0e}: {allow}"
-            )
+            told.append(f"{candidate.name} is right for {candidate.precision}, at relative error {error:.0e}: {allow}")
             continue
         ratio = best.measurements[0].p50.value / candidate.measurements[0].p50.value
         if ratio > 1 + duels.MARGIN:
-            offers.append(f"{candidate.name} is {ratio:.1f} times faster at relative error {error:.0e}: {allow}")
-    return offers
+            told.append(f"{candidate.name} is {ratio:.1f} times faster at relative error {error:.0e}: {allow}")
+    return told
 
 
 def environment(machine: Machine) -> dict[str, str]:

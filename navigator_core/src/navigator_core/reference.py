@@ -57,7 +57,8 @@ class StoredBatch:
 class Reference:
     """The source, understood.
 
-    ``sizes`` are the batch sizes to profile. ``coupled``: rows of a batch influence each other in the source itself;
+    ``neighbours`` are batches with one row in common, as `batches.neighbours` makes them. ``sizes`` are the batch sizes
+    to profile. ``coupled``: rows of a batch influence each other in the source itself;
     ``sized``: their number does. ``stochastic``: a repeated call differs. ``truth`` says in a few words what the truth
     is. ``masks`` name the inputs that mark what counts, by output.
     """
@@ -95,30 +96,31 @@ def inspect(inspection: Inspection, folder: Path, emit: Emit) -> Reference:
     sizes, size_notes = _sizes(inspection, signature, run, given, batched)
     signature = signature.with_batch(max(*sizes, ODD)) if batched else signature
     masks = masking.fitting(inspection.masks, signature)
-    pair = batches.neighbours(given, signature) or ()
+    company = batches.neighbours(given, signature)
     made = [
         *batches.as_given(given, signature),
         *batches.pooled(given, signature, sorted({1, ODD, *sizes}) if batched else ()),
     ]
-    needed = batches.needed(given, signature) | {batch.name for batch in (*made[len(given) :], *pair)}
-    references, dropped, spared = _run_all(run, (*made, *pair), needed)
+    needed = batches.needed(given, signature) | {batch.name for batch in (*made[len(given) :], *company)}
+    references, dropped, spared = _run_all(run, (*made, *company), needed)
     kept = [batch for batch in made if batch.name in references]
     found = truth.find(inspection, model, signature, kept, [references[batch.name] for batch in kept], masks)
     truths = dict(zip((batch.name for batch in kept), found.outputs, strict=True))
-    kept += [batch for batch in pair if batch.name in references]  # compared with each other, not with the truth
+    beside = [batch for batch in company if batch.name in references]
+    beside = beside if beside[:2] == list(company[:2]) else []
+    kept += beside  # compared with each other, not with the truth
     stored = [
         _store(folder, i, b, references[b.name], truths.get(b.name, references[b.name])) for i, b in enumerate(kept)
     ]
-    pair_names = {batch.name for batch in pair} & set(references)
-    coupled = len(pair_names) == 2 and not stochastic and _coupled(signature, pair, references, found.noise)
+    coupled = not stochastic and _coupled(signature, beside, references, found.noise)
     sized = not coupled and not stochastic and _sized(signature, kept, references, found.noise)
     lost = [f"the source itself cannot run {name}: {why}" for name, why in dropped.items()]
     return Reference(
         signature=signature,
         precision=verification.source_precision(signature.outputs),
         noise=found.noise,
-        batches=tuple(s for s in stored if s.name not in pair_names),
-        neighbours=tuple(s for s in stored if s.name in pair_names) if len(pair_names) == 2 else (),
+        batches=tuple(stored[: len(kept) - len(beside)]),
+        neighbours=tuple(stored[len(kept) - len(beside) :]),
         sizes=tuple(n for n in sizes if f"batch {n}" not in dropped) or (1,),
         coupled=coupled,
         sized=sized,
@@ -195,12 +197,14 @@ def _run_all(
 
 def _coupled(
     signature: Signature,
-    pair: Sequence[Batch],
+    company: Sequence[Batch],
     references: Mapping[str, dict[str, np.ndarray]],
     noise: Mapping[str, Noise],
 ) -> bool:
     """Whether other neighbours change a row's result in the source itself."""
-    first, second = (batches.one_row(references[batch.name], signature, batches.KEPT) for batch in pair)
+    if not company:
+        return False
+    first, second = (batches.one_row(references[batch.name], signature, batches.KEPT) for batch in company[:2])
     return _differ(signature, first, second, noise)
 
 

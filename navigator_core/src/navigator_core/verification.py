@@ -3,7 +3,7 @@
 The bar is ten times the source's own noise, its error against the same model in higher precision, with a floor of
 eight machine epsilons of the output's scale; for a reduced precision the noise is scaled by the ratio of the unit
 roundoffs, because rounding errors grow in proportion to it (Higham, Accuracy and Stability of Numerical Algorithms,
-2002, section 3.1), up to an eighth of the output.
+2002, section 3.1), up to an eighth of the output and a quarter of its scale in one element.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ LARGEST_RELATIVE = 0.5
 """However sensitive the source is to rounding, an output that is half wrong is wrong."""
 
 LARGEST_REDUCED = 0.125
-"""The most that a reduced precision explains by itself, as a share of the output: 32 unit roundoffs of an eight-bit
-number, the sum of a thousand that are independent (Higham and Mary, A New Approach to Probabilistic Rounding Error
-Analysis, 2019). A source that is less certain than this allows as much as it is uncertain."""
+"""The most that a reduced precision explains by itself, as a share of the output, and twice that of its scale in one
+element: 32 unit roundoffs of an eight-bit number, the sum of a thousand that are independent (Higham and Mary, A New
+Approach to Probabilistic Rounding Error Analysis, 2019). A source that is less certain allows as much as it is."""
 
 Outputs = Mapping[str, np.ndarray]
 
@@ -121,7 +121,7 @@ def bar(noise: Noise, source: Precision, precision: Precision) -> Tolerance:
 def _bar(noise: Noise, source: Precision, precision: Precision, largest: float) -> Tolerance:
     growth = precision.epsilon / source.epsilon
     floor = FLOOR_EPSILONS * 2 * precision.epsilon  # machine epsilon: twice the unit roundoff
-    most = noise.scale if precision == source else largest * noise.scale
+    most = min(1.0, 2 * largest) * noise.scale  # the worst of many elements is farther off than they are together
     return Tolerance(
         rtol=min(max(NOISE_FACTOR * noise.relative_l2 * growth, floor), largest),
         atol=min(max(NOISE_FACTOR * noise.max_absolute * growth, floor * noise.scale), most),
@@ -140,8 +140,9 @@ def explain_reduced(source: Precision, precision: Precision) -> str:
     """Where the bar of a reduced precision comes from, in one sentence."""
     growth = precision.epsilon / source.epsilon
     return (
-        f"bar of {precision.name}: that of {source.name} times {growth:,.0f}, the ratio of their unit roundoffs, at "
-        f"least {FLOOR_EPSILONS:.0f} machine epsilons of {precision.name}, at most {LARGEST_REDUCED:.1%} of the output"
+        f"bar of {precision.name}: {growth:,.0f} times that of {source.name}, as its unit roundoff is; at least "
+        f"{FLOOR_EPSILONS:.0f} of its machine epsilons, at most {LARGEST_REDUCED:.1%} of the output and "
+        f"{2 * LARGEST_REDUCED:.0%} of its scale in one element"
     )
 
 
