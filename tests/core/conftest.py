@@ -4,9 +4,13 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from navigator_core import optimize as engine
 from navigator_core import request
+
+settings.register_profile("unhurried", deadline=None)  # whatever else the machine does
+settings.load_profile("unhurried")
 
 GOLDEN = Path(__file__).parent / "golden"
 
