@@ -7,9 +7,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))  # for `zip_records` beside the tests: importlib mode adds no path
 
 import pytest
+from hypothesis import settings
 
 from navigator_core import optimize as engine
 from navigator_core import request
+
+settings.register_profile("unhurried", deadline=None)  # whatever else the machine does
+settings.load_profile("unhurried")
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -48,6 +48,7 @@ def understand(subject: Subject, machine: Machine, request: Request, active: Ses
     outcome, folder = active.perform("the source", "prepare", job, key, here=subject.here)
     value: Reference = required(outcome)
     request.tolerances(value.noise)
+    gates.demand_of_source(request.verify, value.metrics)
     return Task(subject=subject, machine=machine, request=request, reference=value, folder=folder)
 
 
@@ -79,6 +80,7 @@ def _job(subject: Subject, machine: Machine, request: Request, active: Session) 
             output_names=request.output_names,
             device=machine.device.name if survey.kind(machine.device.name) in runner.devices else survey.CPU,
             verify=None if request.verify is None else gates.store(request.verify, active.run.folder),
+            masks=request.masks(),
         ),
         result=Reference,
         preload=machine.preload(runner, subject.source),
