@@ -19,8 +19,8 @@ import common
 from attrs import frozen
 
 from navigator_core.contestant import measure_slice
-from navigator_core.profiling import time_calls
 from navigator_core.processes import end_with_parent
+from navigator_core.profiling import time_calls
 
 SLICE = 0.05
 """The least seconds of a slice: shorter ones time how caches and clocks recover from the one before."""

@@ -224,7 +224,10 @@ def test_a_listener_that_raises_ends_the_step_and_all_it_started(run):
 
 
 def test_a_step_that_kills_its_worker_costs_nothing_but_itself(run):
-    assert run("kill_worker").reason == "lost its worker, which was ended by SIGKILL, as the kernel does when memory runs out"
+    assert (
+        run("kill_worker").reason
+        == "lost its worker, which was ended by SIGKILL, as the kernel does when memory runs out"
+    )
     assert isinstance(run("echo", "still here"), Done)
 
 

@@ -56,12 +56,13 @@ def _convert(
     step: Step, before: Artifact | None, task: Task, active: Session, soon: Iterable[tuple[str, ...]]
 ) -> Artifact | Failed:
     job, key = jobs.conversion(step, before, task, active.workspace.path)
-    if key is None or active.find(key) is None:
+    if key is None or active.workspace.object(key) is None:
         for preload in soon:
             active.workers.prepare(preload)
     stage: Stage = "export" if before is None and task.subject.source.framework else "convert"
     here = task.subject.here and before is None
-    outcome, folder = active.perform(step.name, stage, job, key, here=here, timeout=_share(active))
+    room = before.size if before else _source_size(task.subject.source.path)
+    outcome, folder = active.perform(step.name, stage, job, key, here=here, timeout=_share(active), room=room)
     if isinstance(outcome, Failed):
         return outcome if outcome.nothing_to_do else attrs.evolve(outcome, reason=f"{step.name}: {outcome.reason}")
     return made(step, outcome.value, folder, task)
@@ -192,6 +193,8 @@ def _judged(candidate: Candidate, outcome: Done[Evaluated] | Failed, here: bool,
 
 def _remedy(failed: Failed, *, budgeted: bool, here: bool = False) -> str | None:
     """What helps; a step ``here``, in the caller's process, cannot be repeated alone."""
+    if failed.interrupted:
+        return "make the same call again: it goes on from here"
     if failed.nothing_to_do:
         return "nothing has to be done: the other candidates do without it"
     if failed.log is None:
@@ -212,7 +215,10 @@ def _home(task: Task, live: bool) -> Home:
 
 
 def _size(path: Path, artifact: Artifact | None) -> int:
-    if artifact is not None:
-        return artifact.size
-    files: Iterable[Path] = path.parent.rglob("*")
-    return sum(file.stat().st_size for file in files if file.is_file() and file.name != session.RESULT)
+    return _source_size(path.parent) if artifact is None else artifact.size
+
+
+def _source_size(path: Path) -> int:
+    """Bytes of the source's files, which lie in a folder of their own; of one file, those beside it included."""
+    folder = path if path.is_dir() else path.parent
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and file.name != session.RESULT)

@@ -79,6 +79,7 @@ class Failed:
     skipped: bool = False
     timed_out: bool = False
     nothing_to_do: bool = False
+    interrupted: bool = False
 
 
 Outcome = Done[T] | Failed
@@ -216,7 +217,7 @@ class Workers:
                 elif "exit" in message:
                     over = True
                     if message.get("held") is not None:
-                        return OUT_OF_MEMORY.format(held=_gib(message["held"]), allowed=_gib(memory or 0))
+                        return OUT_OF_MEMORY.format(held=gib(message["held"]), allowed=gib(memory or 0))
                     finished = (folder / "result.json").exists()
                     return None if finished else describe_exit(message["exit"])
         except TimeoutError:
@@ -436,7 +437,8 @@ def shorten(text: str, limit: int = 500) -> str:
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 
-def _gib(size: int) -> str:
+def gib(size: int) -> str:
+    """Bytes in GiB."""
     return f"{size / 2**30:.3g} GiB"
 
 

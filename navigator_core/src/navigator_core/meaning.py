@@ -43,7 +43,7 @@ def understand(subject: Subject, machine: Machine, request: Request, active: Ses
     if obstacle is not None:
         raise RequestError(f"{runner.name}, which says what a {subject.identified.format} model means, {obstacle}")
     job, key = _job(subject, machine, request, active)
-    if key is None or active.find(key) is None:
+    if key is None or active.workspace.object(key) is None:
         _get_ready(subject, machine, active)
     outcome, folder = active.perform("the source", "prepare", job, key, here=subject.here)
     value: Reference = required(outcome)

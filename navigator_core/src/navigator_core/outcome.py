@@ -31,6 +31,8 @@ def report(
     chosen = selection.select(candidates, asked, played)
     baseline = planning.baseline_name(subject.identified.format, subject.identified.runner)
     notes = [*subject.notes, *value.notes, *active.notes]
+    if active.interruption.signal is not None:
+        notes.append(f"interrupted by {active.interruption.signal}: the same call again does what is skipped for it")
     made = Report(
         candidates=selection.in_order(candidates, chosen),
         signature=value.signature.with_parameters(subject.samples.parameters),
