@@ -116,7 +116,7 @@ def _evaluate(branch: Branch, artifacts: Artifacts, task: Task, active: Session)
             remedy=_remedy(artifact, budgeted=active.budget is not None),
             log=artifact.log,
         )
-    job, key = jobs.evaluation(branch, artifact, task, active.workspace.path, active.run.folder)
+    job, key = jobs.evaluation(branch, artifact, task, active.workspace.path)
     entrant = job.argument.entrant
 
     def heard(message: dict[str, Any]) -> None:
