@@ -130,12 +130,12 @@ def _evaluate(branch: Branch, artifacts: Artifacts, task: Task, active: Session)
 
     here = subject.here and artifact is None
     timeout = _share(active)
-    outcome, _ = active.perform(branch.name, "verify", job, key, here=here, heard=heard, judge=judge, timeout=timeout)
+    outcome, _ = active.perform(
+        branch.name, "verify", job, key, here=here, heard=heard, judge=judge, keep=_lasting, timeout=timeout
+    )
     if isinstance(outcome, Done) and outcome.cached:
         for measurement in outcome.value.measurements:
             active.tell(Measured, candidate=branch.name, measurement=measurement)
-    if key is not None and isinstance(outcome, Done) and outcome.value.disturbed:
-        active.workspace.forget(key)  # measured again by the next run, which may find the machine quiet
     declared = artifact.format if artifact else subject.identified.declared
     live = artifact is None and subject.source.framework is not None
     recipe = Recipe(
@@ -155,6 +155,11 @@ def _evaluate(branch: Branch, artifacts: Artifacts, task: Task, active: Session)
         home=_home(task, live),
     )
     return _judged(whole, outcome, here, budgeted=active.budget is not None)
+
+
+def _lasting(found: Evaluated) -> bool:
+    """Whether a later run may take it as it is: it may find the machine quiet, or have what a call lacked in this."""
+    return not found.disturbed and not found.failed
 
 
 def _share(active: Session) -> float | None:

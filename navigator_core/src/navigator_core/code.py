@@ -28,6 +28,7 @@ DERIVED = {
     "__module__",
     "__orig_bases__",
     "__parameters__",
+    "__slotnames__",
     "__static_attributes__",
     "__weakref__",
     "_abc_impl",

@@ -32,9 +32,11 @@ T = TypeVar("T")
 Observer = Callable[[Event], None]
 
 
-class _StepFailedError(Exception):
-    def __init__(self, outcome: Failed) -> None:
-        super().__init__(outcome.reason)
+class _NotKeptError(Exception):
+    """What a step came to that is not stored."""
+
+    def __init__(self, outcome: Done[Any] | Failed) -> None:
+        super().__init__()
         self.outcome = outcome
 
 
@@ -85,17 +87,19 @@ class Session:
         here: bool = False,
         heard: Callable[[dict[str, Any]], None] = lambda message: None,
         judge: Callable[[T], tuple[StepStatus, str | None]] = lambda value: ("ok", None),
+        keep: Callable[[T], bool] = lambda value: True,
         timeout: float | None = None,
         room: int = 0,
     ) -> tuple[Outcome[T], Path]:
         """Perform a step, or find it done: its outcome, and the folder of what it made.
 
-        ``key`` names it in the workspace; None: it is not to be found again. ``judge`` says how a value is reported.
+        ``key`` names it in the workspace; None: it is not to be found again. ``judge`` says how a value is reported,
+        ``keep`` whether it is to be found again; one that is not comes without what the step made.
         ``room`` are the bytes that it will need in the workspace. Raises Interrupted in the stage that is needed.
         """
         self.tell(StepStarted, step=name, stage=stage)
         try:
-            outcome, made = self._outcome(name, stage, job, key, here, heard, timeout, room)
+            outcome, made = self._outcome(name, stage, job, key, here, heard, keep, timeout, room)
         except WorkspaceError as error:
             outcome, made = Failed(str(error), 0.0), self.run.folder
         except KeyboardInterrupt as error:
@@ -115,6 +119,7 @@ class Session:
         key: str | None,
         here: bool,
         heard: Callable[[dict[str, Any]], None],
+        keep: Callable[[T], bool],
         timeout: float | None,
         room: int,
     ) -> tuple[Outcome[T], Path]:
@@ -132,8 +137,8 @@ class Session:
 
         def build(output: Path) -> None:
             done = self.workers.run(job, folder, output, heard=heard, here=here, timeout=limit, memory=memory)
-            if isinstance(done, Failed):
-                raise _StepFailedError(done)
+            if isinstance(done, Failed) or (key is not None and not keep(done.value)):
+                raise _NotKeptError(done)
             record = {"value": serde.to_data(done.value), "duration": done.duration, "log": str(folder / "log.txt")}
             (output / RESULT).write_text(json.dumps(record))
 
@@ -146,9 +151,9 @@ class Session:
                 else:
                     made = self.store(key, build)
             return _stored(made, job), made
-        except _StepFailedError as failed:
-            outcome = failed.outcome
-            if self._free() < FULL:
+        except _NotKeptError as ended:
+            outcome = ended.outcome
+            if isinstance(outcome, Failed) and self._free() < FULL:
                 outcome = attrs.evolve(outcome, reason=f"{outcome.reason}; the disk of {self.workspace.path} is full")
             return outcome, folder
         except WorkspaceError as error:

@@ -228,14 +228,6 @@ class Workspace:
             return False
         return found == {name: file.sha256 for name, file in manifest.files.items()}
 
-    def forget(self, key: str) -> None:
-        """Remove an object, in one move: it will be built again when it is needed."""
-        with FileLock(self.path / "locks" / f"{key}.lock"), _explained(self.path):
-            gone = self.path / "temporary" / f"{key}.{secrets.token_hex(4)}"
-            if self._place(key).exists():
-                self._place(key).rename(gone)
-                shutil.rmtree(gone, ignore_errors=True)
-
     def set_aside(self, key: str) -> None:
         """Move an object to where damaged ones lie: it will be built again when it is needed."""
         with FileLock(self.path / "locks" / f"{key}.lock"), _explained(self.path):
