@@ -37,13 +37,10 @@ def end_with_parent(number: int = signal.SIGKILL) -> None:
 
 def children(pid: int) -> list[int]:
     """The processes whose parent this one is, those included that only wait to be buried."""
-    try:
-        listed = [(task / "children").read_text() for task in (_PROC / str(pid) / "task").iterdir()]
-        return [int(child) for line in listed for child in line.split()]
-    except FileNotFoundError:  # gone, or a kernel without CONFIG_PROC_CHILDREN
-        return [int(place.name) for place in _PROC.glob("[0-9]*") if _parent(place) == pid]
-    except OSError:
-        return []
+    listed = _listed(pid)
+    if listed is not None:
+        return listed
+    return [int(place.name) for place in _PROC.glob("[0-9]*") if _parent(place) == pid]
 
 
 def descendants(pid: int) -> list[int]:
@@ -84,6 +81,18 @@ def held(pids: Iterable[int]) -> int:
                 if line.startswith(("RssAnon:", "RssShmem:")):
                     total += int(line.split()[1]) * 1024
     return total
+
+
+def _listed(pid: int) -> list[int] | None:
+    """As the kernel lists them; None from one without CONFIG_PROC_CHILDREN."""
+    if not (_PROC / "thread-self" / "children").exists():
+        return None
+    found: list[int] = []
+    with contextlib.suppress(OSError):  # it, or one of its threads, has ended
+        for task in (_PROC / str(pid) / "task").iterdir():
+            with contextlib.suppress(OSError):
+                found += map(int, (task / "children").read_text().split())
+    return found
 
 
 def _bury(pid: int, deadline: float) -> None:

@@ -200,6 +200,8 @@ class Workspace:
             folder = self.path / "runs" / name
             folder.mkdir()
             (folder / "journal.jsonl").touch()
+            _sync(folder)
+            _sync(folder.parent)
             lock = FileLock(folder / LOCK)
             lock.acquire()
         return Run(folder, lock)
@@ -258,7 +260,9 @@ class Workspace:
 
     def _move_in(self, temporary: Path, key: str) -> None:
         place = self._place(key)
-        place.parent.mkdir(exist_ok=True)
+        if not place.parent.exists():
+            place.parent.mkdir(exist_ok=True)
+            _sync(place.parent.parent)
         try:
             temporary.rename(place)
         except OSError:
