@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: at once while there is nothing to report, then with a report; nobody else's handler is touched."""
+"""Ctrl-C and SIGTERM: at once while there is nothing to report, then with a report; nobody's handler is touched."""
 
 import os
 import signal
@@ -42,9 +42,13 @@ def test_where_it_is_postponed_it_is_raised_in_what_is_exposed_and_by_a_second_o
             pytest.fail("begun after a signal")
         with pytest.raises(nav.Interrupted, match="interrupted by SIGINT"):
             send(signal.SIGINT)
-    with Interruption() as interruption, interruption.postponed(), pytest.raises(nav.Interrupted):
-        with interruption.exposed():
-            send(signal.SIGINT)
+    with (
+        Interruption() as interruption,
+        interruption.postponed(),
+        pytest.raises(nav.Interrupted),
+        interruption.exposed(),
+    ):
+        send(signal.SIGINT)
 
 
 def test_handlers_are_as_before_when_it_is_over():

@@ -391,7 +391,7 @@ def small_disk(tmp_path):
 
 def test_a_disk_that_is_full_costs_the_step_that_filled_it_and_leaves_no_half_object(small_disk):
     workspace = Workspace.open(small_disk / "workspace")
-    with pytest.raises(WorkspaceError, match=r"cannot be written: No space left on device .*workspace="):
+    with pytest.raises(WorkspaceError, match=r"cannot be written: No space left on device.*workspace="):
         workspace.store(KEY, lambda folder: (folder / "large").write_bytes(bytes(5 * 2**20)))
     assert workspace.object(KEY) is None
     assert list((workspace.path / "temporary").iterdir()) == []
