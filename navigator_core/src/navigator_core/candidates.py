@@ -90,7 +90,7 @@ class LoadedCandidate:
     """A model ready to be called: takes and returns what the source does, in the kind of tensor passed in."""
 
     def __init__(self, name: str, running: Running, signature: Signature, keep: Any = None) -> None:
-        from navigator_core.loading import like_the_source
+        from navigator_core.calls import like_the_source
 
         self.name = name
         self.signature = signature

@@ -11,8 +11,9 @@ import numpy as np
 from attrs import field, frozen
 
 from navigator_core import shipping, tensors
+from navigator_core.calls import like_the_source
 from navigator_core.errors import RequestError
-from navigator_core.loading import Running, like_the_source
+from navigator_core.loading import Running
 from navigator_core.signature import Signature
 from navigator_core.worker import SourceRaisedError
 

@@ -32,6 +32,7 @@ def optimize(model: Any, samples: Any, request: Request) -> Report:
             request.wishes(),
             here.survey,
         )
+        session.notes += plan.notes
         session.tell(RunStarted, steps=len(plan.steps) + sum(branch.unavailable is None for branch in plan.branches))
         with session.interruption.postponed():
             artifacts = branches.convert(plan, task, session)
