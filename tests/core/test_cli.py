@@ -51,7 +51,7 @@ def slow():
     return sleeps, ONES
 
 def sleeps_later(x):
-    """When it is a candidate: what asks first only wants to know what it means."""
+    # when it is a candidate: what asks first only wants to know what it means
     if any(frame.name == "evaluate" for frame in traceback.extract_stack()):
         Path("asleep").touch()
         time.sleep(1000)
