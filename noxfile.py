@@ -44,6 +44,8 @@ BENCHMARKS = (
     "call_overhead",
     "optimize_time",
     "optimize_overhead",
+    "resume",
+    "worker_reuse",
     "winner",
 )
 

@@ -61,6 +61,8 @@ def test_what_is_given_is_kept_in_one_form(asked, field, value):
         ),
         ({"tolerance": 1e-3}, r"tolerance must be nav.Tolerance\(rtol=, atol=\)"),
         ({"tolerance": {"y": 1e-3}}, "tolerance must be"),
+        ({"memory_limit": 0}, "memory_limit must be a positive number of bytes"),
+        ({"memory_limit": "4GiB"}, "memory_limit must be a positive number of bytes"),
         ({"verify": 3}, "verify must be callable"),
         ({"observe": 3}, "observe must be callable"),
         ({"options": [("onnx", {})]}, "options must be like"),

@@ -31,6 +31,8 @@ def report(
     baseline = planning.baseline_name(subject.identified.format, subject.identified.runner)
     notes = [*subject.notes, *value.notes, *active.notes]
     notes += [f"{c.name}: {note}" for c in candidates if c.verdict is not None for note in c.verdict.notes]
+    if active.interruption.signal is not None:
+        notes.append(f"interrupted by {active.interruption.signal}: the same call again does what is skipped for it")
     made = Report(
         candidates=selection.in_order(candidates, chosen),
         signature=value.signature.with_parameters(subject.samples.parameters),

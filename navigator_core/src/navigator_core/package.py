@@ -30,7 +30,7 @@ from navigator_core import optimize as engine
 from navigator_core.archive import Archive
 from navigator_core.candidates import Candidate, Home, LoadedCandidate, device_missing
 from navigator_core.declarations import Format, Framework
-from navigator_core.errors import BranchError, NothingCorrectError, PackageError, RequestError
+from navigator_core.errors import BranchError, Interrupted, NothingCorrectError, PackageError, RequestError
 from navigator_core.forecast import Plan
 from navigator_core.packing import REPORT, SIGNATURE
 from navigator_core.report import Report
@@ -120,7 +120,13 @@ class Package:
     def _again(self, request: Request) -> Report:
         source = self._portable_source()
         assert source.path is not None
-        made = engine.optimize(source.path, self._arrays("samples", self._inputs), request)
+        try:
+            return self._as_before(engine.optimize(source.path, self._arrays("samples", self._inputs), request))
+        except Interrupted as stop:
+            raise Interrupted(stop.signal, self._as_before(stop.report) if stop.report else None) from None
+
+    def _as_before(self, made: Report) -> Report:
+        """The report on the stored artifact, with the original's calling convention."""
         signature = made.signature.with_structure_of(self.signature)
         home = Home(signature, keep=self._folder)
         candidates = tuple(evolve(c, home=home) if c.recipe is not None else c for c in made.candidates)

@@ -44,6 +44,7 @@ class Request:
     verify: Callable[..., Any] | Metric | None = None
     options: Mapping[str, Mapping[str, Any]] = field(factory=dict)
     budget: float | None = None
+    memory_limit: int | None = None
     workspace: Path | None = None
     input_names: tuple[str, ...] | None = None
     output_names: tuple[str, ...] | None = None
@@ -60,7 +61,9 @@ class Request:
         workspace = Workspace.open(self.workspace)
         shown = progress.display()
         observers = [*plugins.observers(), *([self.observe] if self.observe else [])]
-        session = Session(workspace, workspace.new_run(), Workers(), observers, list(shown), self.budget)
+        session = Session(
+            workspace, workspace.new_run(), Workers(), observers, list(shown), self.budget, self.memory_limit
+        )
         session.at_end += [display.close for display in shown]
         session.notes += [str(broken) for broken in plugins.broken]
         return session
@@ -116,6 +119,9 @@ def checked(**asked: Any) -> Request:
     budget = asked.get("budget")
     if budget is not None and (isinstance(budget, bool) or not isinstance(budget, int | float) or not budget > 0):
         raise RequestError(f"budget must be a positive number of seconds, not {budget!r}")
+    memory = asked.get("memory_limit")
+    if memory is not None and (isinstance(memory, bool) or not isinstance(memory, int) or not memory > 0):
+        raise RequestError(f"memory_limit must be a positive number of bytes, such as 4 * 2**30, not {memory!r}")
     observe = asked.get("observe")
     if observe is not None and not callable(observe):
         raise RequestError(f"observe must be callable(event), not {observe!r}")
@@ -135,6 +141,7 @@ def checked(**asked: Any) -> Request:
         verify=verify,
         options=_options(asked.get("options")),
         budget=budget,
+        memory_limit=memory,
         workspace=None if workspace is None else Path(workspace),
         input_names=_names_or_none(asked.get("input_names"), "input_names", str),
         output_names=_names_or_none(asked.get("output_names"), "output_names", str),
