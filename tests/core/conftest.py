@@ -13,6 +13,7 @@ from navigator_core import optimize as engine
 from navigator_core import request
 
 from . import faults
+
 settings.register_profile("unhurried", deadline=None)  # whatever else the machine does
 settings.load_profile("unhurried")
 
