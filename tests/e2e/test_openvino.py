@@ -57,7 +57,7 @@ class Through(torch.nn.Module):
     """Tensors in the order that the signature has them; the first comes out again, under the same name."""
 
     def forward(self, *tensors):
-        x, unused, gain = tensors
+        x, _unused, gain = tensors
         return x * gain, x, x.sum(1)
 
 

@@ -32,10 +32,11 @@ def _absolute(instance: object, attribute: Attribute[str | None], value: str | N
 class CpuOptions:
     """Options of ``openvino-cpu``.
 
-    ``static`` compiles the model anew for each batch size, at the first call with it, and keeps the last eight.
-    ``hint`` is what OpenVINO tunes for: one call at a time, or several side by side, from threads of yours. ``streams``
-    are the calls that it works on at once, ``threads`` all that it uses; 0: the hint decides. ``cache_dir`` is a folder
-    where compiled models are kept, so that loading again is faster; take one that nobody else can write to.
+    ``static`` compiles the model anew for each of the first four batch sizes, at the first call of that size; others
+    are answered by one for any batch. ``hint`` is what OpenVINO tunes for: one call at a time, or several side by side,
+    from threads of yours. ``streams`` are the calls that it works on at once, ``threads`` all that it uses; 0: the hint
+    decides. ``cache_dir`` is a folder where compiled models are kept, so that loading again is faster; take one that
+    nobody else can write to.
     """
 
     static: bool = field(default=False, validator=validators.instance_of(bool))

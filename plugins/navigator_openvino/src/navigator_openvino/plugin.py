@@ -68,10 +68,9 @@ def declare_runners() -> list[Runner]:
             variants=(
                 Variant("", CpuOptions()),
                 Variant("static", static),
-                Variant("fp32", CpuOptions(), FP32),  # of models in float64, which OpenVINO computes so
-                Variant("bf16", CpuOptions(), BF16, HAS_BF16),
-                Variant("static-bf16", static, BF16, HAS_BF16),
-                Variant("fp16", CpuOptions(), FP16, HAS_FP16),
+                Variant("fp32", static, FP32),  # of models in float64, which OpenVINO computes so
+                Variant("bf16", static, BF16, HAS_BF16),
+                Variant("fp16", static, FP16, HAS_FP16),
             ),
             requirements=(OPENVINO,),
         )

@@ -16,8 +16,8 @@ from navigator_openvino import engine, names, probes
 from navigator_openvino.engine import openvino
 from navigator_openvino.options import CpuOptions
 
-KEPT = 8
-"""How many compiled models ``static`` keeps, one for each batch size; the one unused for longest goes."""
+MOST = 4
+"""Batch sizes for which ``static`` compiles the model: each holds its weights, and takes as long as loading."""
 
 TYPES = {
     "boolean": "bool", "f16": "float16", "f32": "float32", "f64": "float64",
@@ -31,8 +31,8 @@ def cpu(source: Path, options: CpuOptions, context: Context) -> LoadedModel:
     """The model compiled for the CPU. Inputs are read where they lie; outputs are copied: OpenVINO uses its own again.
 
     Calls from several threads at once are answered side by side. Raises NothingToDoError for a model in float64, which
-    would be computed in float32, and with ``static`` where no batch varies; NavigatorError where the model cannot be
-    compiled or has ends that numpy cannot hold; PluginError where names do not match.
+    would be computed in float32; NavigatorError where the model cannot be compiled or has ends that numpy cannot hold;
+    PluginError where names do not match.
     """
     if context.precision.epsilon < FP32.epsilon:
         raise NothingToDoError(f"OpenVINO computes in fp32 at most, not in {context.precision.name}: see [fp32]")
@@ -149,24 +149,23 @@ class Call:
 
 
 class Static:
-    """A model compiled for each batch size that it is called with."""
+    """A model compiled for batch sizes that it is called with, and for any batch once there are `MOST` of them."""
 
     def __init__(self, ready: _Ready) -> None:
         model, signature = ready.model, ready.context.signature
         axes = {spec.name: spec.batch_axis for spec in signature.inputs}
         taken = names.match(ready.context, model.inputs, model.outputs).inputs
         self._axes = {place: axis for ours, place in taken if (axis := axes[ours]) is not None}
-        if not self._axes:
-            raise NothingToDoError("no batch varies, so there is no size to compile the model for")
-        self._tells, self._axis = next((ours, self._axes[place]) for ours, place in taken if place in self._axes)
+        self._tells = next(((ours, self._axes[place]) for ours, place in taken if place in self._axes), None)
         self._ready: _Ready | None = ready
-        self._calls: dict[int, Call] = {}
+        self._calls: dict[int | None, Call] = {}
         self._lock = threading.Lock()
+        if self._tells is None:
+            self._calls[None] = ready.compiled(model)
 
     def __call__(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """As `Call`; the first call of a size waits for its compilation."""
-        shape = np.shape(inputs[self._tells])
-        return self._of(shape[self._axis] if self._axis < len(shape) else 1)(inputs)
+        """As `Call`; the first call of a size may wait for its compilation."""
+        return self._of(self._size(inputs))(inputs)
 
     def close(self) -> None:
         """Let go of all that was compiled."""
@@ -176,17 +175,26 @@ class Static:
                 call.close()
             self._calls.clear()
 
-    def _of(self, size: int) -> Call:
-        with self._lock:
-            call = self._calls.pop(size, None) or self._made(size)
-            self._calls[size] = call  # the last one used is the last one to go
-            if len(self._calls) > KEPT:
-                del self._calls[next(iter(self._calls))]  # who works with it finishes
-            return call
+    def _size(self, inputs: Mapping[str, Any]) -> int | None:
+        if self._tells is None:
+            return None
+        name, axis = self._tells
+        shape = np.shape(inputs[name])
+        return shape[axis] if axis < len(shape) else None
 
-    def _made(self, size: int) -> Call:
+    def _of(self, size: int | None) -> Call:
+        with self._lock:
+            if size not in self._calls and len(self._calls.keys() - {None}) >= MOST:
+                size = None
+            if size not in self._calls:
+                self._calls[size] = self._made(size)
+            return self._calls[size]
+
+    def _made(self, size: int | None) -> Call:
         if self._ready is None:
             raise NavigatorError("this model was closed; load it again")
+        if size is None:
+            return self._ready.compiled(self._ready.model)
         model = self._ready.model.clone()
         shapes = {}
         for place, end in enumerate(model.inputs):
