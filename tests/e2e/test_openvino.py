@@ -71,9 +71,8 @@ def test_tensors_of_a_program_go_by_the_signatures_names_even_where_input_and_ou
     inputs = torch.randn(2, 3), torch.randn(2, 5), torch.randn(3)
     takes = [TensorSpec("x", "float32", (BATCH, 3)), TensorSpec("u", "float32", (BATCH, 5))]
     gives = [TensorSpec("scaled", "float32", (BATCH, 3)), TensorSpec("x", "float32", (BATCH, 3))]
-    signature = Signature(
-        (*takes, TensorSpec("gain", "float32", (3,))), (*gives, TensorSpec("sum", "float32", (BATCH,)))
-    )
+    gives += [TensorSpec("sum", "float32", (BATCH,))]
+    signature = Signature((*takes, TensorSpec("gain", "float32", (3,))), tuple(gives))
     output = tmp_path / "model.xml"
     names = program.convert(exported(tmp_path, inputs), output, None, Context(signature=signature))
     assert dict(names.outputs) == {"x": "x.out1"}

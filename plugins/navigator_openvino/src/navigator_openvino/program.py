@@ -38,6 +38,7 @@ def _named(model: Any, output: Path, context: Context) -> Names:
             f"OpenVINO made {len(model.inputs)} inputs and {len(model.outputs)} outputs of the program's "
             f"{len(signature.inputs)} and {len(signature.outputs)}"
         )
+    _part(model)
     for node in model.get_ops():
         for end in node.outputs():
             end.get_tensor().set_names(set())
@@ -52,3 +53,12 @@ def _named(model: Any, output: Path, context: Context) -> Names:
         end.get_tensor().add_names({renamed.get(spec.name, spec.name)})
     names = Names(outputs=renamed)
     return convert_file.write(model, output, evolve(context, names=names))
+
+
+def _part(model: Any) -> None:
+    """Give an output that is an input a tensor of its own: a file keeps one name for each tensor."""
+    for result in model.get_results():
+        end = result.input_value(0)
+        if end.get_node().get_type_name() == "Parameter":
+            same = openvino.opset13.convert(end, end.get_element_type())
+            result.input(0).replace_source_output(same.output(0))
