@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
-OURS = ("navigator", "navigator_core", "navigator_torch")
-
 DERIVED = {
     "__abstractmethods__",
     "__annotate__",
@@ -34,7 +32,7 @@ DERIVED = {
 
 def is_local(module: str | None) -> bool:
     """Whether a module is the user's own code: neither built in, nor of Python, nor an installed package."""
-    if module is None or module.partition(".")[0] in OURS:
+    if module is None or _is_ours(module.partition(".")[0]):
         return False
     found = sys.modules.get(module)
     if module == "__main__" or found is None:
@@ -43,6 +41,11 @@ def is_local(module: str | None) -> bool:
     if file is None:
         return getattr(getattr(found, "__spec__", None), "origin", None) not in ("built-in", "frozen")
     return not _installed(file)
+
+
+def _is_ours(package: str) -> bool:
+    """Navigator itself and its own plugins, which may be run from a clone: their sources are part of every key."""
+    return package == "navigator" or package.startswith("navigator_")
 
 
 @lru_cache(maxsize=4096)
