@@ -10,7 +10,7 @@ import numpy as np
 from navigator_core.fingerprint import Hasher
 from navigator_core.objects import UnknownError
 from navigator_jax.models import apart
-from navigator_jax.recognise import is_nnx
+from navigator_jax.recognise import is_nnx, is_variable
 from navigator_jax.settings import current
 
 
@@ -41,6 +41,9 @@ class _Hasher(Hasher):
         elif is_nnx(value):
             self.add_class(type(value))
             self.attributes({name: held for name, held in vars(value).items() if not name.startswith("_pytree__")})
+        elif is_variable(value):
+            self.add_class(type(value))
+            self.parts("variable", value.get_raw_value(), value.get_metadata())
         else:
             return False
         return True

@@ -1,4 +1,4 @@
-"""Models of every library as functions: what runs them eagerly, and what may be traced without leaving a trace in them."""
+"""Models of every library as functions, to be called as they are or to be traced, which leaves nothing in them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Function = Callable[..., Any]
 
 @frozen(eq=False)
 class Bound:
-    """A bound module of ``flax.linen``, apart: it is bound anew for every call, because a scope belongs to one trace."""
+    """A bound module of ``flax.linen``, apart. It is bound anew for every call: a scope belongs to one trace."""
 
     module: Any
     variables: Mapping[str, Any]

@@ -39,6 +39,11 @@ def is_nnx(value: Any) -> bool:
     return "flax.nnx.module.Module" in type_names(value)
 
 
+def is_variable(value: Any) -> bool:
+    """What a module of ``flax.nnx`` keeps its parameters and state in."""
+    return "flax.nnx.variablelib.Variable" in type_names(value)
+
+
 def is_equinox(value: Any) -> bool:
     """A module of ``equinox``, of any of its releases."""
     return any(base.__qualname__ == "Module" and _library(base.__module__) == "equinox" for base in type(value).__mro__)
@@ -46,11 +51,15 @@ def is_equinox(value: Any) -> bool:
 
 def _is_theirs(value: Any) -> bool:
     if isinstance(value, types.MethodType):
-        return _is_theirs(value.__self__) or _is_theirs(value.__func__)
+        return _is_of_theirs(value.__self__) or _is_theirs(value.__func__)
     if isinstance(value, types.FunctionType):
         # a wrapper states the module of what it wraps; its globals are those of whoever wrote it
         return _library(value.__globals__.get("__name__")) in LIBRARIES
-    return callable(value) and any(_library(base.__module__) in LIBRARIES for base in type(value).__mro__)
+    return callable(value) and _is_of_theirs(value)
+
+
+def _is_of_theirs(value: Any) -> bool:
+    return any(_library(base.__module__) in LIBRARIES for base in type(value).__mro__)
 
 
 def _library(module: object) -> str:

@@ -34,7 +34,7 @@ def from_numpy(array: np.ndarray, device: str, dtype: str) -> jax.Array:
 
 
 def adopt(array: np.ndarray, device: str, dtype: str) -> jax.Array:
-    """An array on ``device`` of one that nobody else keeps: in its own memory, where that is aligned as XLA wants it."""
+    """An array on ``device`` of one that nobody else keeps: in its memory, where that is aligned as XLA wants it."""
     return _made(array, device, dtype)
 
 
@@ -65,7 +65,7 @@ def device(tensor: jax.Array) -> str:
 def to_device(tensor: jax.Array, device: str) -> jax.Array:
     """The array itself where it is there already."""
     where = place(device)
-    if tensor.committed and tensor.devices() == {where}:
+    if tensor.devices() == {where}:
         return tensor
     import jax
 
