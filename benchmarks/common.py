@@ -24,6 +24,9 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 RESULTS = HERE / "results"
 VERSIONS = (
+    *("navigator-core", "navigator-torch", "navigator-onnx", "navigator-jax"),
+    *("torch", "onnxruntime", "numpy", "transformers", "jax", "flax", "equinox", "jax2onnx"),
+)
     "navigator-core",
     "navigator-torch",
     "navigator-onnx",
