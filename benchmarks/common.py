@@ -27,19 +27,6 @@ VERSIONS = (
     *("navigator-core", "navigator-torch", "navigator-onnx", "navigator-jax"),
     *("torch", "onnxruntime", "numpy", "transformers", "jax", "flax", "equinox", "jax2onnx"),
 )
-    "navigator-core",
-    "navigator-torch",
-    "navigator-onnx",
-    "navigator-jax",
-    "torch",
-    "onnxruntime",
-    "numpy",
-    "transformers",
-    "jax",
-    "flax",
-    "equinox",
-    "jax2onnx",
-)
 BUSY = 0.1
 """More of the cores than this at work before a benchmark begins is somebody else: the numbers are then marked."""
 
