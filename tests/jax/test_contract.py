@@ -111,6 +111,12 @@ class TestOptions(testing.OptionsContract):
     }
 
 
+@pytest.mark.together
+@ONNX
+class TestOptionsBesideOnnx(TestOptions):
+    """Once more where the way to ONNX is there."""
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(jax.default_backend() != "gpu", reason="no CUDA device")
 class TestExportOnCuda(TestExport):
