@@ -312,6 +312,21 @@ def test_a_hang_takes_half_of_the_budget_at_most_and_leaves_the_others_the_rest(
     assert found["mini @ mini-eager"].status == "ok"
 
 
+def test_what_a_framework_packs_goes_to_the_workers_in_the_models_place(importable, tmp_path, monkeypatch):
+    import settled
+
+    monkeypatch.setattr(settled, "gain", 3.0)
+    with using(settled):
+        report = nav.optimize(settled.Model(), np.ones((2, 4)), batch_sizes=[1], workspace=tmp_path)
+        (candidate,) = report.candidates
+        assert candidate.status == "ok", candidate.reason
+        batch = report.reference.batches[0]
+        answered = batch.reference(report.reference_folder)["output"]
+        assert np.array_equal(answered, 3 * batch.inputs(report.reference_folder)["x"])
+        with report.load() as loaded:
+            assert loaded(np.ones((2, 4))).max() == 3
+
+
 # the workers below
 
 
