@@ -16,7 +16,8 @@ from navigator_core.conversion import Converted
 from navigator_core.declarations import Format
 from navigator_core.evaluation import Evaluated
 from navigator_core.events import CandidateFinished, Measured, Stage, StepStarted, StepStatus
-from navigator_core.execution import DEFAULT_TIMEOUT, Done, Failed
+from navigator_core.execution import DEFAULT_TIMEOUT, Done, Failed, Job, Kind
+from navigator_core.judging import Judged
 from navigator_core.meaning import Task
 from navigator_core.planning import Branch, Plan, Step
 from navigator_core.results import Measurement, Status
@@ -29,7 +30,7 @@ Artifacts = Mapping[str, Artifact | Failed]
 def convert(plan: Plan, task: Task, active: Session) -> Artifacts:
     """Perform the plan's steps in order; what fails costs its own branch."""
     made: dict[str, Artifact | Failed] = {}
-    soon = _preloads(plan, task)
+    soon = _workers(plan, task)
     for step in plan.steps:
         before = made.get(step.parent) if step.parent else None
         if isinstance(before, Failed):
@@ -40,25 +41,25 @@ def convert(plan: Plan, task: Task, active: Session) -> Artifacts:
     return made
 
 
-def _preloads(plan: Plan, task: Task) -> tuple[tuple[str, ...], ...]:
-    """What the workers of the plan's runners import: they may do so while something else is converted."""
-    found = set()
+def _workers(plan: Plan, task: Task) -> tuple[Kind, ...]:
+    """The workers of the plan's runners: they may import while something else is converted."""
+    found: dict[Kind, None] = {}
     for branch in plan.branches:
         if branch.runner is not None and branch.unavailable is None:
             live = branch.step is None and task.subject.source.framework is not None
             if not (live and task.subject.here):
                 declared = task.machine.plugins.runners[branch.runner.name]
-                found.add(task.machine.preload(declared, task.subject.source if branch.step is None else None))
-    return tuple(sorted(found))
+                found[task.machine.worker(declared, task.subject.source if branch.step is None else None)] = None
+    return tuple(found)
 
 
 def _convert(
-    step: Step, before: Artifact | None, task: Task, active: Session, soon: Iterable[tuple[str, ...]]
+    step: Step, before: Artifact | None, task: Task, active: Session, soon: Iterable[Kind]
 ) -> Artifact | Failed:
     job, key = jobs.conversion(step, before, task, active.workspace.path)
     if key is None or active.find(key) is None:
-        for preload in soon:
-            active.workers.prepare(preload)
+        for kind in soon:
+            active.workers.prepare(kind)
     stage: Stage = "export" if before is None and task.subject.source.framework else "convert"
     here = task.subject.here and before is None
     outcome, folder = active.perform(step.name, stage, job, key, here=here, timeout=_share(active))
@@ -135,6 +136,8 @@ def _evaluate(branch: Branch, artifacts: Artifacts, task: Task, active: Session)
             active.tell(Measured, candidate=branch.name, measurement=measurement)
     if key is not None and isinstance(outcome, Done) and outcome.value.disturbed:
         active.workspace.forget(key)  # measured again by the next run, which may find the machine quiet
+    if isinstance(outcome, Done):
+        outcome = _gated(outcome, job, branch.name, task, active)
     declared = artifact.format if artifact else subject.identified.declared
     live = artifact is None and subject.source.framework is not None
     recipe = Recipe(
@@ -154,6 +157,40 @@ def _evaluate(branch: Branch, artifacts: Artifacts, task: Task, active: Session)
         home=_home(task, live),
     )
     return _judged(whole, outcome, here, budgeted=active.budget is not None)
+
+
+def _gated(
+    outcome: Done[Evaluated], job: Job[Evaluated], name: str, task: Task, active: Session
+) -> Done[Evaluated] | Failed:
+    """What came of a candidate, with what the user's gate says of it where that could not be asked in the same step."""
+    asked = None if outcome.value.reason else jobs.judgement(job, name, task, active.run.folder)
+    if asked is None:
+        return outcome
+
+    def said(found: Judged) -> tuple[StepStatus, str | None]:
+        reason = _refused(found)
+        return ("ok" if reason is None else "incorrect", reason)
+
+    judged, _ = active.perform(
+        f"{name} by the user's verify", "verify", asked, None, judge=said, timeout=_share(active)
+    )
+    if isinstance(judged, Failed):
+        return judged
+    value, verdict = outcome.value, outcome.value.verdict
+    assert verdict is not None
+    reason = _refused(judged.value)
+    verdict = attrs.evolve(
+        verdict,
+        ok=verdict.ok and reason is None,
+        checks={**verdict.checks, **judged.value.checks},
+        metrics={**verdict.metrics, **judged.value.metrics},
+    )
+    raised = reason is not None and ": raised " in reason
+    return attrs.evolve(outcome, value=attrs.evolve(value, verdict=verdict, reason=reason, failed=raised))
+
+
+def _refused(judged: Judged) -> str | None:
+    return next((f"{name}: {text}" for name, text in judged.checks.items() if text != "ok"), None)
 
 
 def _share(active: Session) -> float | None:

@@ -43,13 +43,14 @@ class Evaluation:
     """What the worker is told. ``is_reference`` marks the source's own runner.
 
     ``seconds`` is the time share of each batch size, ``sweep`` says that the sizes end where throughput does.
-    ``calls`` are the least that the quantities asked for need.
+    ``calls`` are the least that the quantities asked for need. ``judged_later``: the user's gate is asked afterwards.
     """
 
     entrant: Entrant
     is_reference: bool = False
     tolerance: Mapping[str, Tolerance] = field(factory=dict)
     verify: Path | None = None
+    judged_later: bool = False
     profilers: tuple[ProfilerUse, ...] = ()
     seconds: float = 1.0
     calls: int = 6
@@ -131,7 +132,8 @@ def _verify(evaluation: Evaluation, run: Running, signature: Signature) -> Evalu
 def _bars(evaluation: Evaluation) -> dict[str, Tolerance]:
     """The derived bar of each output; none for a reduced precision that the user's ``verify`` decides about."""
     reference = evaluation.entrant.reference
-    decided = evaluation.verify is not None and evaluation.entrant.precision.epsilon > reference.precision.epsilon
+    gated = evaluation.verify is not None or evaluation.judged_later
+    decided = gated and evaluation.entrant.precision.epsilon > reference.precision.epsilon
     return {
         name: UNLIMITED
         if decided and not noise.exact

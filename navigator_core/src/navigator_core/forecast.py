@@ -66,7 +66,7 @@ def plan(model: Any, samples: Any, request: Request) -> Plan:
         task = meaning.recall(subject, here, request, session)
         precision = task.reference.precision if task else FP32
         made = planning.make(plugins, graph, source.format, precision, here.device.name, request.wishes(), here.survey)
-        notes = [*subject.notes, *session.notes]
+        notes = [*subject.notes, *session.notes, *made.notes]
         if task is None:
             notes.append("the source was not run yet: its precision is taken for fp32, and nothing is cached")
         tried = [branch for branch in made.branches if branch.unavailable is None]

@@ -28,6 +28,7 @@ def optimize(model: Any, samples: Any, request: Request) -> Report:
             request.wishes(),
             here.survey,
         )
+        session.notes += plan.notes
         session.tell(RunStarted, steps=len(plan.steps) + sum(branch.unavailable is None for branch in plan.branches))
         artifacts = branches.convert(plan, task, session)
         candidates = branches.evaluate(plan, artifacts, task, session)

@@ -17,7 +17,7 @@ from attrs import define, evolve, field
 from navigator_core import arrays, availability, forecast, plugins, report, signing, structure
 from navigator_core import optimize as engine
 from navigator_core.archive import Archive
-from navigator_core.candidates import Candidate, Home, LoadedCandidate, device_missing
+from navigator_core.candidates import Candidate, Home, LoadedCandidate, device_missing, not_here, runner_of
 from navigator_core.declarations import Format, Framework
 from navigator_core.errors import BranchError, NothingCorrectError, PackageError, RequestError
 from navigator_core.forecast import Plan
@@ -211,9 +211,9 @@ def _obstacle(candidate: Candidate) -> str | None:
         return home.locked
     if candidate.recipe.live and home.model is None:
         return "it exists only in memory; give it its model: package.attach(model)"
-    runner = plugins.installed().runners.get(candidate.recipe.runner.name)
+    runner = runner_of(candidate.recipe, plugins.installed())
     if runner is None:
-        return f"no installed plugin declares the runner {candidate.recipe.runner.name!r}"
+        return not_here(candidate.recipe, plugins.installed())
     lacking = availability.missing(runner.requirements)
     if lacking is not None:
         return str(lacking)

@@ -62,7 +62,7 @@ class Request:
         observers = [*plugins.observers(), *([self.observe] if self.observe else [])]
         session = Session(workspace, workspace.new_run(), Workers(), observers, list(shown), self.budget)
         session.at_end += [display.close for display in shown]
-        session.notes += [str(broken) for broken in plugins.broken]
+        session.notes += [str(broken) for broken in (*plugins.broken, *plugins.lost)]
         return session
 
     def wishes(self) -> Wishes:
