@@ -269,10 +269,14 @@ def _options(cls: type) -> OptionsClass:
             OptionsField(
                 name=field.name,
                 alias=field.alias or field.name,
-                type=validity.annotation(cls, field.name) or str(field.type),
+                type=_written(validity.annotation(cls, field.name) or field.type),
                 required=field.name in required,
             )
             for field in fields
         ),
         default=None if required else serde.to_data(cls()),
     )
+
+
+def _written(annotation: Any) -> str:
+    return annotation.__name__ if type(annotation) is type else str(annotation)
