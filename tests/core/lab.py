@@ -87,9 +87,7 @@ def signature(path):
     layer = json.loads(path.read_text())
     rows, columns = np.asarray(layer["weight"]).shape
     batch = Dim("batch")
-    return Signature(
-        (TensorSpec("x", "float32", (batch, rows)),), (TensorSpec("y", "float32", (batch, columns)),)
-    )
+    return Signature((TensorSpec("x", "float32", (batch, rows)),), (TensorSpec("y", "float32", (batch, columns)),))
 
 
 def convert(source, output, options, context):

@@ -23,6 +23,7 @@ import navigator as nav
 import navigator_core
 from navigator_core import asking, candidates, doctor, environments, plugins, registry
 from navigator_core.cli import commands
+from navigator_core.events import StepFinished
 from navigator_core.shared import SharedArrays
 from navigator_core.testing import miniframework as mini
 from navigator_core.testing import using
@@ -61,7 +62,7 @@ def bare(folder):
 
 
 def furnished(folder):
-    """One with the core under test, what that needs, and the plugins `lab` and `mini`, which are installed only there."""
+    """One with the core under test, what that needs, and the plugins `lab` and `mini`, installed only there."""
     bare(folder)
     own = {sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib")}
     found = [entry for entry in sys.path if Path(entry).is_dir() and not entry.endswith("lib-dynload")]
@@ -175,7 +176,10 @@ def with_core(folder, text):
         (lambda folder: script(folder, "#!/bin/sh\necho no such thing\nexit 3"), "exit code 3; its last line: no such"),
         (lambda folder: script(folder, "no script at all"), r"cannot be run \(Exec format error\); name a Python"),
         (lambda folder: script(folder, "#!/bin/sh\nsleep 1000"), "gave no answer: it was stopped after 1 s"),
-        (lambda folder: bare(folder / "bare"), r"has no navigator-core \(No module.*; .*bare/bin/python -m pip install"),
+        (
+            lambda folder: bare(folder / "bare"),
+            r"has no navigator-core \(No module.*; .*bare/bin/python -m pip install",
+        ),
         (
             lambda folder: with_core(folder / "old", "__version__ = '0.0.1'"),
             rf"has navigator-core 0.0.1, and this is {navigator_core.__version__}.*pip install navigator-core==",
@@ -263,7 +267,7 @@ def test_options_are_the_ones_of_there(here, optimize, monkeypatch):
     assert cls(repeat=-2).repeat == 2  # by the converter there
     with pytest.raises(ValueError, match="more than 3 repetitions need an order"):
         cls(repeat=4)
-    report, found = optimize(options={"@lab@far": {"repeat": [1, -2]}}, runners=["lab@far"])
+    _, found = optimize(options={"@lab@far": {"repeat": [1, -2]}}, runners=["lab@far"])
     assert found[f"{FP32}->lab-json@far @ lab@far[repeat=-2]"].status == "ok"
     with pytest.raises(nav.RequestError, match=r"options\['@lab@far'\]: more than 3 repetitions need an order"):
         optimize(options={"@lab@far": {"repeat": 7}})
@@ -310,19 +314,18 @@ def test_an_environment_that_is_gone_is_set_aside_and_the_run_goes_on(tmp_path, 
 def test_steps_and_runners_run_there_and_are_compared_with_those_of_here(optimize, far):
     events = []
     report, found = optimize(observe=events.append)
-    assert {LAB: "ok", f"{FP32} @ mini-runtime": "ok", f"{FP32} @ mini-runtime@far": "ok"}.items() <= {
-        name: candidate.status for name, candidate in found.items()
-    }.items()
-    assert all(candidate.verdict.ok and candidate.measurements for candidate in found.values())
+    for name in (LAB, f"{FP32} @ mini-runtime", f"{FP32} @ mini-runtime@far"):
+        assert (found[name].status, found[name].reason) == ("ok", None)
+        assert found[name].verdict.ok
+        assert found[name].measurements
     assert not [name for name in found if "mini-npz@far" in name]  # it is converted here
     assert any("name the conversion in options=" in note for note in report.notes)
     assert len({name for duel in report.duels for name in (duel.candidate, duel.rival)}) > 1
     assert report.environment["lab-plugin@far"] == "1.0"
     assert report.environment["interpreter@far"] == f"{far}/bin/python"
-    again, _ = optimize(observe=events.append)
-    done = {event.step: event.status for event in events if type(event).__name__ == "StepFinished"}
-    assert done[LAB] == done[f"{FP32}->lab-json@far"] == "cached"
-    assert again.duels == report.duels
+    optimize(observe=events.append, runners=["lab@far"])
+    (first, again) = [e.status for e in events if isinstance(e, StepFinished) and e.step == f"{FP32}->lab-json@far"]
+    assert (first, again) == ("ok", "cached")
 
 
 def test_a_conversion_that_options_name_is_tried_there_as_well(optimize):
@@ -339,17 +342,14 @@ def test_a_plan_names_what_runs_elsewhere(here, tmp_path):
 
 
 def test_the_users_gate_is_asked_here_with_the_users_own_tensors(optimize):
-    seen = []
-
     def verify(references, outputs):
         assert all(type(value).__name__ == "Array" for value in (*references, *outputs)), outputs
         return len(outputs) == 2
 
-    report, found = optimize(verify=verify, runners=["lab@far"])
+    _, found = optimize(verify=verify, runners=["lab@far"])
     assert found[LAB].verdict.checks["verify"] == "ok"
-    report, found = optimize(verify=lambda references, outputs: False, runners=["lab@far"])
+    _, found = optimize(verify=lambda references, outputs: False, runners=["lab@far"])
     assert (found[LAB].status, found[LAB].reason) == ("incorrect", "verify: the user's verify function said no")
-    assert not seen
 
 
 def test_a_metric_is_asked_here_of_what_runs_there(optimize):
@@ -371,8 +371,8 @@ def test_a_file_that_only_plugins_there_know_is_a_source(here, optimize, tmp_pat
         np.testing.assert_allclose(model(X)["y"], expected(X), rtol=1e-5)
 
 
-def test_a_failing_step_of_there_is_repeated_by_its_script_with_that_interpreter(here, tmp_path, optimize, far):
-    report, found = optimize(mini.Model(np.full((4, 3), np.nan, "float32"), BIAS), runners=["lab@far"])
+def test_a_step_of_there_is_repeated_by_its_script_with_that_interpreter(here, tmp_path, optimize, far):
+    optimize(runners=["lab@far"])
     (step,) = (tmp_path / "workspace" / "runs").glob("*/steps/*-lab-json-far/reproduce.py")
     job = json.loads(step.with_name("job.json").read_text())
     assert job["interpreter"] == f"{far}/bin/python"
@@ -575,7 +575,7 @@ def test_a_package_says_which_environment_is_missing(package, tmp_path):
         whole, found = opened(package)
         assert whole.best is None
         for candidate in found.values():
-            with pytest.raises(nav.RequestError, match="'far', which is not registered here, and .* env add far"):
+            with pytest.raises(nav.RequestError, match=r"'far', which is not registered here, and .* env add far"):
                 candidate.load()
         with pytest.raises(nav.NothingCorrectError) as caught:
             whole.load()

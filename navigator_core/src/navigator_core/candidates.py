@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from attrs import evolve, field, frozen
 
 from navigator_core import elsewhere
-from navigator_core.declarations import Device, DeviceInfo, Precision, Runner
+from navigator_core.declarations import Device, DeviceInfo, Precision, Ref, Runner
 from navigator_core.errors import NavigatorError, PackageError, RequestError
 from navigator_core.loading import RunnerUse, Running
 from navigator_core.results import Measurement, Status, Verdict
@@ -212,9 +212,18 @@ def _start_there(candidate: Candidate, recipe: Recipe, home: Home, device: str, 
     return proxy.start(candidate.name, environment.python, serving)
 
 
-def _as_here(use: RunnerUse, runner: Runner) -> RunnerUse:
-    """The use of another environment's runner as that of the same one here."""
-    return evolve(use, name=runner.name, implementation=runner.implementation, tensors=runner.tensors, environment=None)
+def _as_declared(use: RunnerUse, runner: Runner) -> RunnerUse:
+    """A use of another environment's runner, as a package may hold it, of the one that is declared now."""
+    cls = runner.options
+    return evolve(
+        use,
+        name=runner.name,
+        implementation=runner.implementation,
+        options_type=None if cls is None else Ref(f"{cls.__module__}:{cls.__qualname__}"),
+        options=None if cls is None else use.options,
+        tensors=runner.tensors,
+        environment=elsewhere.environment_of(runner),
+    )
 
 
 def load(candidate: Candidate, home: Home, device: str) -> LoadedCandidate:
@@ -231,11 +240,11 @@ def load(candidate: Candidate, home: Home, device: str) -> LoadedCandidate:
     if recipe.runner.environment is not None:
         if runner is None:
             raise RequestError(f"{candidate.name} cannot be loaded: {not_here(recipe, installed)}")
-        environment = elsewhere.environment_of(runner)
-        if environment is not None:
-            running = _start_there(candidate, recipe, home, device, installed.environments[environment])
+        recipe = evolve(recipe, runner=_as_declared(recipe.runner, runner))
+        if recipe.runner.environment is not None:
+            there = installed.environments[recipe.runner.environment]
+            running = _start_there(candidate, recipe, home, device, there)
             return LoadedCandidate(candidate.name, running, home.signature, home.keep)
-        recipe = evolve(recipe, runner=_as_here(recipe.runner, runner))
     model: Any = candidate.path
     if recipe.live:
         model = home.prepare(home.model, device) if home.prepare else home.model

@@ -130,6 +130,7 @@ def _measured(
 def _get_ready(subject: Subject, machine: Machine, active: Session) -> None:
     """Let the workers of the exports import what they need while the source runs, which is not being measured."""
     leaving = machine.graph.leaving.get(subject.identified.format, ())
-    workers = dict.fromkeys(machine.worker(c.declaration, subject.source) for c in leaving if c.unavailable is None)
+    usable = [c.declaration for c in leaving if c.unavailable is None and c.environment is None]
+    workers = dict.fromkeys(machine.worker(declared, subject.source) for declared in usable)
     for kind in workers if not subject.here else ():
         active.workers.prepare(kind)

@@ -173,7 +173,7 @@ _Accepted = tuple[PluginInfo, list[Hook], list[Declaration]]
 def installed() -> Plugins:
     """What is installed in this environment and in those that are registered; looked up once in each process."""
     found = discover()
-    if not registry.file().exists():
+    if not registry.present():
         return found
     from navigator_core import environments
 

@@ -16,8 +16,14 @@ _NAME = re.compile(r"[A-Za-z0-9][\w-]{0,63}", re.ASCII)
 
 def file() -> Path:
     """Where they are written down: ``navigator/environments.json`` in the user's configuration directory."""
-    home = os.environ.get("XDG_CONFIG_HOME", "")
-    return (Path(home) if home else Path.home() / ".config") / "navigator" / "environments.json"
+    # platformdirs says the same, and importing it costs every process more than this look does
+    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")  # noqa: PTH111  (no home: no error)
+    return Path(home) / "navigator" / "environments.json"
+
+
+def present() -> bool:
+    """Whether there is anything to read."""
+    return os.path.exists(file())  # noqa: PTH110  (a folder that may not be entered is no error)
 
 
 def read() -> dict[str, str]:
