@@ -1,15 +1,15 @@
 """A plugin that lives in the other environment of test_environments.py only; nothing here may import it."""
 
-import inspect
 import json
 import os
-import sys
 
 import numpy as np
 from attrs import field, frozen, validators
 
 from navigator_core import (
     Converter,
+    Device,
+    DeviceInfo,
     Dim,
     Format,
     LoadedModel,
@@ -54,9 +54,13 @@ def declare_formats():
 @hookimpl
 def declare_converters():
     return [
-        Converter(source="mini-npz", target="lab-json", implementation=Ref("lab:convert")),
-        Converter(source="lab-json", target="lab-json", implementation=Ref("lab:copy"), variants=[Variant("copied")]),
+        Converter(source="mini-npz", target="lab-json", implementation=Ref("lab:convert"), variants=[Variant("packed")])
     ]
+
+
+@hookimpl
+def declare_devices():
+    return [Device(kind="npu", detect=Ref("lab:devices"))]
 
 
 @hookimpl
@@ -78,6 +82,11 @@ def declare_runners():
     ]
 
 
+def devices():
+    print("detecting")
+    return [DeviceInfo("npu:7", "a made-up one", 0)]
+
+
 def fever():
     print("probing")
     return "it has a fever"
@@ -95,13 +104,9 @@ def convert(source, output, options, context):
         output.write_text(json.dumps({"weight": file["weight"].tolist(), "bias": file["bias"].tolist()}))
 
 
-def copy(source, output, options, context):
-    print("copying", flush=True)
-    output.write_text(source.read_text())
-
-
 def load(source, options, context):
     """``max(x @ weight + bias, 0)``; an input of -1 everywhere raises, one of -2 never comes back."""
+    assert options in (Settings(1), Settings(2)), options
     layer = json.loads(source.read_text())
     weight, bias = np.asarray(layer["weight"], np.float32), np.asarray(layer["bias"], np.float32)
     (x,) = context.signature.inputs
@@ -119,8 +124,3 @@ def load(source, options, context):
         return {name: np.maximum(given @ weight + bias, 0)}
 
     return LoadedModel(call)
-
-
-def where(argument, folder, emit):
-    """A step that says where it runs."""
-    return {"python": sys.executable, "path": sys.path, "module": inspect.getfile(where)}

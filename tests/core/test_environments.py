@@ -12,6 +12,7 @@ import threading
 import time
 import venv
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import numpy as np
@@ -21,9 +22,9 @@ from click.testing import CliRunner
 
 import navigator as nav
 import navigator_core
-from navigator_core import asking, candidates, doctor, environments, plugins, registry
+from navigator_core import asking, candidates, doctor, environments, plugins, registry, request
+from navigator_core import optimize as engine
 from navigator_core.cli import commands
-from navigator_core.events import StepFinished
 from navigator_core.shared import SharedArrays
 from navigator_core.testing import miniframework as mini
 from navigator_core.testing import using
@@ -34,7 +35,14 @@ BIAS = np.ones(3, "float32")
 X = np.random.default_rng(1).standard_normal((2, 4)).astype("float32")
 SAMPLES = [mini.Array(X), mini.Array(np.concatenate([X, X[:1]]))]
 FP32 = "mini->mini-json->mini-npz[fp32]"
-LAB = f"{FP32}->lab-json@far @ lab@far"
+STEP = f"{FP32}->lab-json@far[packed]"
+LAB = f"{STEP} @ lab@far"
+ASKED = {
+    "runners": ["lab@far", "mini-runtime", "mini-runtime@far"],
+    "precisions": ["fp32"],
+    "batch_sizes": [1],
+    "seconds": 0.02,
+}
 
 
 def expected(x):
@@ -107,8 +115,7 @@ def here(told):
 @pytest.fixture
 def optimize(here, optimize):
     def run(model=None, samples=SAMPLES, **asked):
-        asked = {"runners": ["lab@far", "mini-runtime", "mini-runtime@far"], "precisions": ["fp32"], **asked}
-        report = optimize(mini.Model(WEIGHT, BIAS) if model is None else model, samples, **asked)
+        report = optimize(mini.Model(WEIGHT, BIAS) if model is None else model, samples, **{**ASKED, **asked})
         return report, {candidate.name: candidate for candidate in report.candidates}
 
     return run
@@ -238,10 +245,10 @@ def test_all_environments_are_one_picture(here):
     assert "mini" in here.formats
     graph = nav.graph()
     names = {conversion.name for conversion in graph.conversions}
-    assert {"mini-json->mini-npz[fp32]", "mini-json->mini-npz@far[fp32]", "mini-npz->lab-json@far"} <= names
-    (dict_of,) = [one for one in graph.to_dict()["conversions"] if one["name"] == "lab-json->lab-json@far[copied]"]
+    assert {"mini-json->mini-npz[fp32]", "mini-json->mini-npz@far[fp32]", "mini-npz->lab-json@far[packed]"} <= names
+    (dict_of,) = [one for one in graph.to_dict()["conversions"] if one["name"] == "mini-npz->lab-json@far[packed]"]
     assert dict_of["environment"] == "far"
-    assert "copied#64;far" in graph.to_mermaid()
+    assert "packed#64;far" in graph.to_mermaid()
     assert "lab#64;far" in graph.to_mermaid()
     assert "mini->mini-json@far" not in names  # an exporter takes a live model
 
@@ -261,18 +268,22 @@ def test_probes_are_asked_there(here):
     assert checks["runner lab@far"].status == "ok"
 
 
-def test_options_are_the_ones_of_there(here, optimize, monkeypatch):
+def test_options_are_the_ones_of_there(here, tmp_path, monkeypatch):
     cls = here.runners["lab@far"].options
     assert (cls().repeat, list(cls().order)) == (1, [])
     assert cls(repeat=-2).repeat == 2  # by the converter there
     with pytest.raises(ValueError, match="more than 3 repetitions need an order"):
         cls(repeat=4)
-    _, found = optimize(options={"@lab@far": {"repeat": [1, -2]}}, runners=["lab@far"])
-    assert found[f"{FP32}->lab-json@far @ lab@far[repeat=-2]"].status == "ok"
+
+    def plan(**options):
+        asked = {"options": {"@lab@far": options}, "workspace": tmp_path / "w", "runners": ["lab@far"]}
+        return nav.plan(mini.Model(WEIGHT, BIAS), SAMPLES, **asked)
+
+    assert f"{STEP} @ lab@far[repeat=-2]" in plan(repeat=[1, -2]).candidates
     with pytest.raises(nav.RequestError, match=r"options\['@lab@far'\]: more than 3 repetitions need an order"):
-        optimize(options={"@lab@far": {"repeat": 7}})
+        plan(repeat=7)
     with pytest.raises(nav.RequestError, match=r"unknown field in options\['@lab@far'\] 'repeats'; did you mean"):
-        optimize(options={"@lab@far": {"repeats": 7}})
+        plan(repeats=7)
     monkeypatch.setattr(asking, "ask", None)
     assert cls(repeat=-2).repeat == 2  # asked once
 
@@ -311,69 +322,84 @@ def test_an_environment_that_is_gone_is_set_aside_and_the_run_goes_on(tmp_path, 
 # a run
 
 
-def test_steps_and_runners_run_there_and_are_compared_with_those_of_here(optimize, far):
-    events = []
-    report, found = optimize(observe=events.append)
+@pytest.fixture(scope="module")
+def lab(told, tmp_path_factory):
+    """A run of which much is asked: its report, the candidates by name, and its workspace."""
+    workspace = tmp_path_factory.mktemp("lab") / "workspace"
+    with mock.patch.object(plugins, "installed", return_value=told):
+        asked = {**ASKED, "options": {"@lab@far": {"repeat": -2}}, "workspace": workspace}
+        report = engine.optimize(mini.Model(WEIGHT, BIAS), SAMPLES, request.checked(**asked))
+    return SimpleNamespace(report=report, named={one.name: one for one in report.candidates}, workspace=workspace)
+
+
+def test_steps_and_runners_run_there_and_are_compared_with_those_of_here(lab, far):
     for name in (LAB, f"{FP32} @ mini-runtime", f"{FP32} @ mini-runtime@far"):
-        assert (found[name].status, found[name].reason) == ("ok", None)
-        assert found[name].verdict.ok
-        assert found[name].measurements
-    assert not [name for name in found if "mini-npz@far" in name]  # it is converted here
-    assert any("name the conversion in options=" in note for note in report.notes)
+        assert (lab.named[name].status, lab.named[name].reason) == ("ok", None)
+        assert lab.named[name].verdict.ok
+        assert lab.named[name].measurements
+    assert lab.named[LAB].recipe.runner.options["repeat"] == 2
+    report = lab.report
     assert len({name for duel in report.duels for name in (duel.candidate, duel.rival)}) > 1
     assert report.environment["lab-plugin@far"] == "1.0"
     assert report.environment["interpreter@far"] == f"{far}/bin/python"
-    optimize(observe=events.append, runners=["lab@far"])
-    (first, again) = [e.status for e in events if isinstance(e, StepFinished) and e.step == f"{FP32}->lab-json@far"]
-    assert (first, again) == ("ok", "cached")
+    assert LAB in str(report)
 
 
-def test_a_conversion_that_options_name_is_tried_there_as_well(optimize):
-    _, found = optimize(options={"mini-json->mini-npz@far": {}}, runners=["mini-runtime"])
-    assert found["mini->mini-json->mini-npz@far[fp32] @ mini-runtime"].status == "ok"
+def test_what_is_converted_here_is_converted_there_only_when_options_name_it(here, lab):
+    assert not [name for name in lab.named if "mini-npz@far" in name]
+    (note,) = [note for note in lab.report.notes if "name the conversion in options=" in note]
+    assert "'mini-json->mini-npz@far'" in note
+    asked = {"workspace": lab.workspace, "runners": ["mini-runtime"], "precisions": ["fp32"]}
+    options = {"mini-json->mini-npz@far": {}}
+    plan = nav.plan(mini.Model(WEIGHT, BIAS), SAMPLES, options=options, **asked)
+    assert "mini->mini-json->mini-npz@far[fp32] @ mini-runtime" in plan.candidates
+    assert f"{FP32} @ mini-runtime" in plan.candidates
+    assert not [note for note in plan.notes if "name the conversion" in note]
 
 
-def test_a_plan_names_what_runs_elsewhere(here, tmp_path):
-    plan = nav.plan(mini.Model(WEIGHT, BIAS), SAMPLES, workspace=tmp_path / "w")
+def test_a_plan_names_what_runs_elsewhere_and_finds_what_was_done_there(here, lab):
+    plan = nav.plan(mini.Model(WEIGHT, BIAS), SAMPLES, workspace=lab.workspace, precisions=["fp32"], batch_sizes=[1])
     assert LAB in plan.candidates
-    assert f"{FP32}->lab-json@far" in plan.steps
-    reason, remedy = plan.unavailable[f"{FP32}->lab-json@far @ lab-sick@far"]
+    assert STEP in plan.cached
+    reason, remedy = plan.unavailable[f"{STEP} @ lab-sick@far"]
     assert (reason, remedy) == ("it has a fever", "in environment 'far': drink tea")
+
+
+def test_what_another_version_made_there_is_not_taken_for_it(here, lab, monkeypatch):
+    versions = environments.Environment.versions_of
+    newer = lambda self, declared: {**versions(self, declared), "lab-plugin@far": "1.1"}  # noqa: E731
+    monkeypatch.setattr(environments.Environment, "versions_of", newer)
+    plan = nav.plan(mini.Model(WEIGHT, BIAS), SAMPLES, workspace=lab.workspace, precisions=["fp32"], batch_sizes=[1])
+    assert STEP in plan.steps
+    assert STEP not in plan.cached
+    assert FP32 in plan.cached  # made here
 
 
 def test_the_users_gate_is_asked_here_with_the_users_own_tensors(optimize):
     def verify(references, outputs):
         assert all(type(value).__name__ == "Array" for value in (*references, *outputs)), outputs
-        return len(outputs) == 2
+        return False
 
     _, found = optimize(verify=verify, runners=["lab@far"])
-    assert found[LAB].verdict.checks["verify"] == "ok"
-    _, found = optimize(verify=lambda references, outputs: False, runners=["lab@far"])
     assert (found[LAB].status, found[LAB].reason) == ("incorrect", "verify: the user's verify function said no")
+    assert found[LAB].verdict.checks["batch 1"] == "ok"
+    assert not found[LAB].verdict.ok
 
 
-def test_a_metric_is_asked_here_of_what_runs_there(optimize):
-    metric = nav.Metric("sum", lambda model: float(model(mini.Array(X)).value.sum()), max_drop=1e-3)
-    _, found = optimize(verify=metric, runners=["lab@far"])
-    assert found[LAB].verdict.metrics["sum"] == pytest.approx(expected(X).sum(), rel=1e-5)
-    assert found[LAB].status == "ok"
-
-
-def test_a_file_that_only_plugins_there_know_is_a_source(here, optimize, tmp_path):
+def test_a_file_that_only_plugins_there_know_is_a_source_and_a_metric_is_asked_here(here, optimize, tmp_path):
     path = tmp_path / "layer.lab"
     path.write_text(json.dumps({"weight": WEIGHT.tolist(), "bias": BIAS.tolist()}))
     metric = nav.Metric("sum", lambda model: float(model(x=X)["y"].sum()), minimum=0.0, max_drop=1e-3)
     report, found = optimize(str(path), {"x": X}, runners=None, verify=metric)
-    assert {"lab-json @ lab@far", "lab-json->lab-json@far[copied] @ lab@far"} <= found.keys()
-    assert report.best is not None
-    assert report.baseline == "lab-json @ lab@far"
+    (own,) = [candidate for candidate in found.values() if candidate.status == "ok"]
+    assert own.name == report.baseline == report.best.name == "lab-json @ lab@far"
+    assert own.verdict.metrics["sum"] == pytest.approx(expected(X).sum(), rel=1e-5)
     with report.load() as model:
         np.testing.assert_allclose(model(X)["y"], expected(X), rtol=1e-5)
 
 
-def test_a_step_of_there_is_repeated_by_its_script_with_that_interpreter(here, tmp_path, optimize, far):
-    optimize(runners=["lab@far"])
-    (step,) = (tmp_path / "workspace" / "runs").glob("*/steps/*-lab-json-far/reproduce.py")
+def test_a_step_of_there_is_repeated_by_its_script_with_that_interpreter(lab, far):
+    (step,) = (lab.workspace / "runs").glob("*/steps/*-lab-json-far-packed/reproduce.py")
     job = json.loads(step.with_name("job.json").read_text())
     assert job["interpreter"] == f"{far}/bin/python"
     assert job["sys_path"] == []
@@ -385,21 +411,6 @@ def test_a_step_of_there_is_repeated_by_its_script_with_that_interpreter(here, t
 
 
 # loading
-
-
-@pytest.fixture(scope="module")
-def lab(told, tmp_path_factory):
-    """The candidate that runs there."""
-    with mock.patch.object(plugins, "installed", return_value=told):
-        report = nav.optimize(
-            mini.Model(WEIGHT, BIAS),
-            SAMPLES,
-            workspace=tmp_path_factory.mktemp("lab") / "workspace",
-            runners=["lab@far", "mini-runtime@far"],
-            precisions=["fp32"],
-            batch_sizes=[1],
-        )
-    return report, {candidate.name: candidate for candidate in report.candidates}
 
 
 def servers(parent=None):
@@ -416,7 +427,7 @@ def until(true, seconds=60):
 
 
 def test_what_is_loaded_is_called_as_the_source_and_ends_its_process(here, lab):
-    with lab[1][LAB].load() as model:
+    with lab.named[LAB].load() as model:
         (server,) = servers()
         for rows in (1, 2, 7, 0, 300, 3):  # the shared memory grows and is used again
             x = np.random.default_rng(rows).standard_normal((rows, 4)).astype("float32")
@@ -434,7 +445,7 @@ def test_what_is_loaded_is_called_as_the_source_and_ends_its_process(here, lab):
 
 
 def test_what_the_model_raises_there_is_raised_here_and_the_next_call_works(here, lab):
-    with lab[1][LAB].load() as model:
+    with lab.named[LAB].load() as model:
         with pytest.raises(nav.NavigatorError, match="ValueError: all of it is -1") as caught:
             model(mini.Array(np.full((1, 4), -1, "float32")))
         assert "lab.py" in caught.value.__notes__[0]
@@ -442,7 +453,7 @@ def test_what_the_model_raises_there_is_raised_here_and_the_next_call_works(here
 
 
 def test_a_killed_process_is_a_clear_error_and_nothing_hangs(here, lab):
-    with lab[1][LAB].load() as model:
+    with lab.named[LAB].load() as model:
         (server,) = servers()
         server.kill()
         for _ in range(2):
@@ -451,7 +462,7 @@ def test_a_killed_process_is_a_clear_error_and_nothing_hangs(here, lab):
 
 
 def test_a_process_that_dies_in_the_middle_of_a_call_is_a_clear_error(here, lab):
-    with lab[1][LAB].load() as model:
+    with lab.named[LAB].load() as model:
         (server,) = servers()
         threading.Timer(1.0, server.kill).start()
         with pytest.raises(nav.NavigatorError, match="SIGKILL"):
@@ -459,7 +470,7 @@ def test_a_process_that_dies_in_the_middle_of_a_call_is_a_clear_error(here, lab)
 
 
 def test_what_nobody_closes_ends_with_the_last_that_refers_to_it(here, lab):
-    model = lab[1][LAB].load()
+    model = lab.named[LAB].load()
     (server,) = servers()
     del model
     assert not server.is_running()
@@ -467,7 +478,7 @@ def test_what_nobody_closes_ends_with_the_last_that_refers_to_it(here, lab):
 
 def test_threads_share_a_loaded_model(here, lab):
     answers = {}
-    with lab[1][LAB].load() as model:
+    with lab.named[LAB].load() as model:
 
         def work(number):
             x = np.full((number + 1, 4), number, "float32")
@@ -484,7 +495,7 @@ def test_threads_share_a_loaded_model(here, lab):
 
 def test_a_model_outlives_the_thread_that_loaded_it(here, lab):
     loaded = []
-    thread = threading.Thread(target=lambda: loaded.append(lab[1][LAB].load()))
+    thread = threading.Thread(target=lambda: loaded.append(lab.named[LAB].load()))
     thread.start()
     thread.join()
     with loaded[0] as model:
@@ -515,7 +526,7 @@ def test_the_process_dies_with_the_one_that_started_it(here, lab, far, tmp_path,
     told = []
     monkeypatch.setattr("navigator_core.proxy.start", lambda name, python, serving: told.append(serving) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        lab[1][LAB].load()
+        lab.named[LAB].load()
     from navigator_core import serde
 
     (tmp_path / "serving.json").write_text(serde.dumps(told[0]))
@@ -533,7 +544,7 @@ def test_an_artifact_that_cannot_be_loaded_there_says_why(here, lab, tmp_path):
 
     (tmp_path / "model.lab").write_text("no JSON")
     with pytest.raises(nav.NavigatorError, match="JSONDecodeError"):
-        evolve(lab[1][LAB], path=tmp_path / "model.lab").load()
+        evolve(lab.named[LAB], path=tmp_path / "model.lab").load()
     assert servers() == []
 
 
@@ -543,7 +554,7 @@ def test_an_artifact_that_cannot_be_loaded_there_says_why(here, lab, tmp_path):
 @pytest.fixture(scope="module")
 def package(told, lab, tmp_path_factory):
     with mock.patch.object(plugins, "installed", return_value=told):
-        return lab[0].save(tmp_path_factory.mktemp("package") / "model.nav")
+        return lab.report.save(tmp_path_factory.mktemp("package") / "model.nav")
 
 
 def opened(path):
@@ -615,5 +626,7 @@ def test_what_was_read_before_the_memory_grew_stays():
     assert big["a"].sum() == 100_000
 
 
-def test_the_devices_of_another_environment_are_asked_there(monkeypatch, here):
-    assert candidates.device_missing("npu") == "there is no npu here"
+def test_devices_that_only_another_environment_knows_are_detected_there(here):
+    assert [device.kind for device in here.devices] == ["cpu", "npu"]
+    assert candidates.device_missing("npu:7") is None
+    assert candidates.device_missing("npu:8") == "there is no npu:8 here"
