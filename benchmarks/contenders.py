@@ -71,6 +71,21 @@ def onnxruntime(model: str, batch: int, path: str) -> Call:
     return lambda i: session.run(None, ready[i % INPUTS])
 
 
+def openvino(model: str, batch: int, path: str, hint: str | None = None) -> Call:
+    """OpenVINO on the CPU, tuned for latency and for this batch; numpy in, numpy out.
+
+    ``hint`` is the precision of inference, "f32" or "bf16"; None leaves it to OpenVINO.
+    """
+    with models.no_telemetry():
+        import openvino as ov
+    ready = [{name: tensor.numpy() for name, tensor in one.items()} for one in _inputs(model, batch)]
+    read = ov.Core().read_model(path)
+    read.reshape({name: array.shape for name, array in ready[0].items()})
+    config = {"PERFORMANCE_HINT": "LATENCY", **({"INFERENCE_PRECISION_HINT": hint} if hint else {})}
+    request = ov.Core().compile_model(read, "CPU", config).create_infer_request()
+    return lambda i: list(request.infer(ready[i % INPUTS], share_inputs=True).values())
+
+
 def similarity(build: str, given: Mapping[str, Any]) -> float:
     """How near a contender's outputs are to the model's own in fp32: the least cosine of a row, over all inputs."""
     import common

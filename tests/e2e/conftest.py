@@ -4,7 +4,7 @@ import functools
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -18,6 +18,7 @@ import models
 import torch
 
 import navigator as nav
+from navigator_core import playoff
 
 CONVERTED = ("torch-eager", "torchscript", "onnxruntime-cpu")
 """Without torch-compile, which takes a minute for each model."""
@@ -25,6 +26,14 @@ CONVERTED = ("torch-eager", "torchscript", "onnxruntime-cpu")
 RUNNERS = dict.fromkeys(("resnet18", "minilm"), ("torch-eager", "onnxruntime-cpu"))  # the large ones
 
 SIZES = {"decoder": (1, 2)}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_playoff() -> Iterator[None]:
+    """None of these tests asks who is fastest, which is half of a run's time; tests/core and the pages play it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(playoff, "MOST", 1)
+        yield
 
 
 class Optimized:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     )
     from navigator_core.candidates import Candidate, LoadedCandidate
     from navigator_core.errors import (
+        Interrupted,
         NavigatorError,
         NoPathError,
         NothingCorrectError,
@@ -63,6 +64,7 @@ _WHERE = {
     ),
     "navigator_core.candidates": ("Candidate", "LoadedCandidate"),
     "navigator_core.errors": (
+        "Interrupted",
         "NavigatorError",
         "NoPathError",
         "NothingCorrectError",
@@ -87,6 +89,7 @@ __all__ = [
     "Dim",
     "Duel",
     "Estimate",
+    "Interrupted",
     "LoadedCandidate",
     "Measurement",
     "Metric",

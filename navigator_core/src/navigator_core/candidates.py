@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from attrs import evolve, field, frozen
 
-from navigator_core import elsewhere
-from navigator_core.declarations import Device, DeviceInfo, Precision, Ref, Runner
+from navigator_core.declarations import Device, DeviceInfo, Precision, Runner
 from navigator_core.errors import NavigatorError, PackageError, RequestError
 from navigator_core.loading import RunnerUse, Running
 from navigator_core.results import Measurement, Status, Verdict
@@ -18,7 +17,6 @@ from navigator_core.signature import Names, Signature
 
 if TYPE_CHECKING:
     from navigator_core.environments import Environment
-    from navigator_core.plugins import Plugins
 
 
 @frozen(kw_only=True)
@@ -98,7 +96,7 @@ class LoadedCandidate:
     """A model ready to be called: takes and returns what the source does, in the kind of tensor passed in."""
 
     def __init__(self, name: str, running: Running, signature: Signature, keep: Any = None) -> None:
-        from navigator_core.loading import like_the_source
+        from navigator_core.calls import like_the_source
 
         self.name = name
         self.signature = signature
@@ -170,30 +168,6 @@ def _detected(declared: Device) -> Iterable[DeviceInfo]:
     return machine.detect(declared, interpreter)
 
 
-def runner_of(recipe: Recipe, installed: Plugins) -> Runner | None:
-    """The declared runner that loads it here: of another environment's, the same one of this where that is not there.
-
-    None where there is neither.
-    """
-    found = installed.runners.get(recipe.runner.name)
-    return found or installed.runners.get(elsewhere.split(recipe.runner.name)[0])
-
-
-def not_here(recipe: Recipe, installed: Plugins) -> str:
-    """Why there is no `runner_of`, and what helps."""
-    runner, environment = elsewhere.split(recipe.runner.name)
-    if environment is None:
-        return f"no installed plugin declares the runner {runner!r}"
-    lost = [str(one) for one in installed.lost if one.name == environment]
-    if lost:
-        return lost[0]
-    why = "declares no such runner" if environment in installed.environments else "is not registered here"
-    return (
-        f"it runs by {runner!r} in the environment {environment!r}, which {why}, and no plugin here declares that "
-        f"runner; navigator env add {environment} --python PATH, or install the runner's plugin here"
-    )
-
-
 def _start_there(candidate: Candidate, recipe: Recipe, home: Home, device: str, environment: Environment) -> Running:
     from navigator_core import proxy
     from navigator_core.loading import Kinds
@@ -212,20 +186,6 @@ def _start_there(candidate: Candidate, recipe: Recipe, home: Home, device: str, 
     return proxy.start(candidate.name, environment.python, serving)
 
 
-def _as_declared(use: RunnerUse, runner: Runner) -> RunnerUse:
-    """A use of another environment's runner, as a package may hold it, of the one that is declared now."""
-    cls = runner.options
-    return evolve(
-        use,
-        name=runner.name,
-        implementation=runner.implementation,
-        options_type=None if cls is None else Ref(f"{cls.__module__}:{cls.__qualname__}"),
-        options=None if cls is None else use.options,
-        tensors=runner.tensors,
-        environment=elsewhere.environment_of(runner),
-    )
-
-
 def load(candidate: Candidate, home: Home, device: str) -> LoadedCandidate:
     """Load a candidate whose home is known."""
     from navigator_core import loading, plugins, tensors
@@ -234,20 +194,23 @@ def load(candidate: Candidate, home: Home, device: str) -> LoadedCandidate:
     recipe = candidate.recipe
     assert recipe is not None
     installed = plugins.installed()
-    runner = runner_of(recipe, installed)
-    _demand(candidate.name, runner, device)
+    _demand(candidate.name, installed.runner_for(recipe.runner.name), device)
     tensors.register(installed.tensors.values())
-    if recipe.runner.environment is not None:
-        if runner is None:
-            raise RequestError(f"{candidate.name} cannot be loaded: {not_here(recipe, installed)}")
-        recipe = evolve(recipe, runner=_as_declared(recipe.runner, runner))
-        if recipe.runner.environment is not None:
-            there = installed.environments[recipe.runner.environment]
-            running = _start_there(candidate, recipe, home, device, there)
-            return LoadedCandidate(candidate.name, running, home.signature, home.keep)
+    environment = recipe.runner.environment
+    if environment is not None:
+        if environment not in installed.environments:
+            raise RequestError(f"{candidate.name} cannot be loaded: {installed.why_no_runner(recipe.runner.name)}")
+        running = _start_there(candidate, recipe, home, device, installed.environments[environment])
+        return LoadedCandidate(candidate.name, running, home.signature, home.keep)
     model: Any = candidate.path
     if recipe.live:
         model = home.prepare(home.model, device) if home.prepare else home.model
+    try:
+        recipe.runner.built_options()
+    except (ValueError, TypeError) as error:
+        raise RequestError(
+            f"{candidate.name} cannot be loaded: its options are not those of the runner that is installed: {error}"
+        ) from error
     context = Context(signature=home.signature, device=device, precision=recipe.precision, names=recipe.names)
     try:
         running = loading.start(recipe.runner, model, context)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from navigator_core import gates, keys, selection, serde
+from navigator_core import keys, selection, serde
 from navigator_core.artifact import Artifact
 from navigator_core.conversion import Conversion, Converted
 from navigator_core.declarations import Format, Ref
 from navigator_core.entrant import Entrant
 from navigator_core.evaluation import Evaluated, Evaluation
 from navigator_core.execution import Job
-from navigator_core.judging import Judged, Judging
+from navigator_core.gating import Judged, Judging
 from navigator_core.loading import Kinds, Source
 from navigator_core.machine import machine_key
 from navigator_core.meaning import Task
@@ -52,9 +52,9 @@ def conversion(step: Step, before: Artifact | None, task: Task, workspace: Path)
 
 
 def evaluation(
-    branch: Branch, artifact: Artifact | None, task: Task, workspace: Path, run: Path
+    branch: Branch, artifact: Artifact | None, task: Task, workspace: Path
 ) -> tuple[Job[Evaluated], str | None]:
-    """A candidate's verdict and measurements; ``run`` is the folder where the user's gate lies."""
+    """A candidate's verdict and measurements."""
     subject, machine, request = task.subject, task.machine, task.request
     assert branch.runner is not None
     declared = machine.plugins.runners[branch.runner.name]  # the plugin's own value: who owns it is known
@@ -75,8 +75,8 @@ def evaluation(
             entrant=entrant,
             is_reference=branch.step is None and branch.runner.name == subject.identified.runner.name,
             tolerance=request.tolerances(task.reference.noise),
-            verify=None if request.verify is None or worker.interpreter else gates.stored(run),
-            judged_later=request.verify is not None and worker.interpreter is not None,
+            verify=None if worker.interpreter else task.gate,
+            judged_later=task.gate is not None and worker.interpreter is not None,
             profilers=machine.profilers(declared),
             seconds=request.seconds,
             calls=selection.calls_needed(request.objective),
@@ -90,22 +90,26 @@ def evaluation(
     return job, keys.key_of(job, workspace, {**machine.versions(declared), **machine_key(machine)})
 
 
-def judgement(evaluated: Job[Evaluated], name: str, task: Task, run: Path) -> Job[Judged] | None:
+def gate(
+    evaluated: Job[Evaluated], branch: Branch, task: Task, workspace: Path
+) -> tuple[Job[Judged], str | None] | None:
     """The user's gate on a candidate that has been evaluated in another environment; None where none is to be asked."""
-    if evaluated.interpreter is None or not evaluated.argument.judged_later:
+    if task.gate is None or evaluated.interpreter is None or branch.runner is None:
         return None
-    return Job(
-        function=Ref("navigator_core.judging:judge"),
+    versions = task.machine.versions(task.machine.plugins.runners[branch.runner.name])
+    job = Job(
+        function=Ref("navigator_core.gating:judge"),
         argument=Judging(
-            name=name,
+            name=branch.name,
             entrant=evaluated.argument.entrant,
             interpreter=evaluated.interpreter,
             kinds=Kinds(declared=tuple(task.machine.plugins.tensors.values())),
             passed=task.subject.samples.kind,
-            verify=gates.stored(run),
+            verify=task.gate,
         ),
         result=Judged,
     )
+    return job, keys.key_of(job, workspace, versions)
 
 
 def _source(before: Artifact | None, task: Task) -> Source:

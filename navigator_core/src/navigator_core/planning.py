@@ -58,7 +58,10 @@ class Branch:
 
 @frozen(kw_only=True)
 class Plan:
-    """Steps in an order in which each comes after its parent, and the branches that end them."""
+    """Steps in an order in which each comes after its parent, and the branches that end them.
+
+    ``notes`` say what was asked for and changes nothing.
+    """
 
     steps: tuple[Step, ...]
     branches: tuple[Branch, ...]
@@ -140,8 +143,12 @@ def make(
     _require_paths(branches, asked, graph, source)
     branches = [branch for branch in branches if offers.may_win(branch.precision, precision)]
     branches += _beside(branches, offers, source, precision)
-    notes = _left_out(twins.values(), {step.conversion.source for step in steps} | {source})
-    return Plan(steps=_needed(steps, branches), branches=tuple(branches), notes=notes)
+    needed = _needed(steps, branches)
+    notes = (
+        *_left_out(twins.values(), {step.conversion.source for step in steps} | {source}),
+        *_idle(asked.options, needed, branches),
+    )
+    return Plan(steps=needed, branches=tuple(branches), notes=notes)
 
 
 def _twins(graph: Graph, ways: _Ways) -> dict[int, Conversion]:
@@ -174,6 +181,17 @@ def _left_out(twins: Iterable[Conversion], sources: Collection[str]) -> tuple[st
         f"in options=: {', '.join(map(repr, found))}"
         for name, found in edges.items()
     )
+
+
+def _idle(options: Options, steps: Iterable[Step], branches: Iterable[Branch]) -> Iterator[str]:
+    """Options that nothing in the plan takes."""
+    taken = {f"@{branch.runner.name}" for branch in branches if branch.runner}
+    for step in steps:
+        taken |= {step.conversion.target, step.conversion.edge}
+    obstructed = {branch.format for branch in branches if branch.runner is None}
+    for key in options:
+        if key not in taken and key.rpartition("->")[2] not in obstructed:
+            yield f"options[{key!r}] changes nothing: no candidate of this run takes that way"
 
 
 def _wanted(asked: Wishes, plugins: Plugins) -> Iterable[str] | None:

@@ -134,6 +134,23 @@ class Plugins:
         environment = elsewhere.environment_of(value)
         return None if environment is None else self.environments[environment].python
 
+    def runner_for(self, name: str) -> Runner | None:
+        """A runner by its name; for one of an environment that is not there the same one of this, if there is any."""
+        return self.runners.get(name) or self.runners.get(elsewhere.split(name)[0])
+
+    def why_no_runner(self, name: str) -> str:
+        """Why there is none of a name, and what helps."""
+        runner, environment = elsewhere.split(name)
+        if environment is None:
+            return f"no installed plugin declares the runner {runner!r}"
+        if lost := [str(one) for one in self.lost if one.name == environment]:
+            return lost[0]
+        why = "declares no such runner" if environment in self.environments else "is not registered here"
+        return (
+            f"it runs by {runner!r} in the environment {environment!r}, which {why}; "
+            f"navigator env add {environment} --python PATH, or install the plugin of that runner here"
+        )
+
     def extended(self, hooks: Iterable[Hook], owners: Mapping[int, PluginInfo], **changes: Any) -> Plugins:
         """With more hooks, and other fields; ``owners`` has, by their identity, the declarations that are new."""
         return evolve(self, hooks=(*self._hooks, *hooks), owners={**self._owners, **owners}, **changes)
