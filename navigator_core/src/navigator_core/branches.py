@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
@@ -21,6 +21,12 @@ from navigator_core.meaning import Task
 from navigator_core.planning import Branch, Plan, Step
 from navigator_core.results import Measurement, Status
 from navigator_core.session import Session
+
+REMEDIES = {
+    "failed": "the error and the bar are in .verdict; see the log of the step",
+    "skipped": "say what is right with verify=, which then decides, or make the source repeat itself",
+    "incorrect": "leave it, or say what you accept with tolerance= or verify=",
+}
 
 Artifacts = Mapping[str, Artifact | Failed]
 """By the step's name; a step after a failed one failed with it."""
@@ -126,7 +132,7 @@ def _evaluate(branch: Branch, artifacts: Artifacts, task: Task, active: Session)
             active.tell(Measured, candidate=branch.name, measurement=serde.from_data(message["measured"], Measurement))
 
     def judge(found: Evaluated) -> tuple[StepStatus, str | None]:
-        return ("ok", None) if found.reason is None else ("failed" if found.failed else "incorrect", found.reason)
+        return _status(found), found.reason
 
     here = subject.here and artifact is None
     timeout = _share(active)
@@ -179,21 +185,21 @@ def _judged(candidate: Candidate, outcome: Done[Evaluated] | Failed, here: bool,
             recipe=None,
         )
     found = outcome.value
-    remedy = None
-    if found.reason is not None:
-        remedy = (
-            "the error and the bar are in .verdict; see the log of the step"
-            if found.failed
-            else ("leave it, or say what you accept with tolerance= or verify=")
-        )
+    status = _status(found)
     return attrs.evolve(
         candidate,
-        status="ok" if found.reason is None else "failed" if found.failed else "incorrect",
+        status=status,
         reason=found.reason,
-        remedy=remedy,
+        remedy=REMEDIES.get(status),
         verdict=found.verdict,
         measurements=found.measurements,
     )
+
+
+def _status(found: Evaluated) -> Literal["ok", "failed", "skipped", "incorrect"]:
+    if found.reason is None:
+        return "ok"
+    return "failed" if found.failed else "skipped" if found.unknown else "incorrect"
 
 
 def _remedy(failed: Failed, *, budgeted: bool, here: bool = False) -> str | None:

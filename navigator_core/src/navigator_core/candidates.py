@@ -161,6 +161,12 @@ def load(candidate: Candidate, home: Home, device: str) -> LoadedCandidate:
     model: Any = candidate.path
     if recipe.live:
         model = home.prepare(home.model, device) if home.prepare else home.model
+    try:
+        recipe.runner.built_options()
+    except (ValueError, TypeError) as error:
+        raise RequestError(
+            f"{candidate.name} cannot be loaded: its options are not those of the runner that is installed: {error}"
+        ) from error
     context = Context(signature=home.signature, device=device, precision=recipe.precision, names=recipe.names)
     try:
         running = loading.start(recipe.runner, model, context)

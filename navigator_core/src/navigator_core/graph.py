@@ -136,6 +136,8 @@ def paths(graph: Graph, source: str, limit: int = 4, targets: Iterable[str] | No
     7. Only the last conversion of a path may be unavailable: nothing goes on from there.
     8. With ``targets``, all paths that end in one of them come, with all their prefixes, and nothing from where none
        could be reached within the limit. (A path cut short by rule 7 comes where a target lay ahead: it says why.)
+    9. A converter that says ``from_passes=False`` follows neither a pass nor a variant with a precision, though rule 8
+       counts that as a way.
     """
     steps_to = None if targets is None else _distances(graph, targets)
     waiting: deque[tuple[Path, frozenset[str]]] = deque([((), frozenset((source,)))])
@@ -148,7 +150,8 @@ def paths(graph: Graph, source: str, limit: int = 4, targets: Iterable[str] | No
         for conversion in graph.leaving.get(path[-1].target if path else source, ()):
             target = conversion.target
             hopeless = steps_to is not None and steps_to.get(target, inf) > left
-            if not hopeless and (target not in entered or _is_new_pass(conversion, path)):
+            new = target not in entered or _is_new_pass(conversion, path)
+            if new and not hopeless and _goes_on(conversion, path):
                 waiting.append(((*path, conversion), entered | {target} if left else entered))
 
 
@@ -187,6 +190,15 @@ def _misfit(edge: Exporter | Converter, formats: Mapping[str, Format | Framework
         reason = f"{edge.target!r} is a live model, and a conversion writes an artifact"
         return Unavailable(reason, "its plugin's author must declare another target")
     return None
+
+
+def _goes_on(conversion: Conversion, path: Path) -> bool:
+    """Whether a conversion starts from what the path ends in, which a pass may have made, or a variant rounded."""
+    return getattr(conversion.declaration, "from_passes", True) or not any(map(_changes, path))
+
+
+def _changes(taken: Conversion) -> bool:
+    return taken.source == taken.target or (taken.variant is not None and taken.variant.precision is not None)
 
 
 def _is_new_pass(conversion: Conversion, path: Path) -> bool:

@@ -52,6 +52,7 @@ def understand(subject: Subject, machine: Machine, request: Request, active: Ses
     outcome, folder = active.perform("the source", "prepare", job, key, here=subject.here)
     value: Reference = required(outcome)
     request.tolerances(value.noise)
+    gates.demand_of_source(request.verify, value.metrics)
     return Task(subject=subject, machine=machine, request=request, reference=value, folder=folder, gate=gate)
 
 
@@ -106,6 +107,7 @@ def _job(
             output_names=request.output_names,
             device=machine.device.name if survey.kind(machine.device.name) in runner.devices else survey.CPU,
             verify=gate,
+            masks=request.masks(),
         ),
         result=Reference,
         preload=machine.preload(runner, subject.source),

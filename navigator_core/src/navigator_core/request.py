@@ -11,8 +11,8 @@ from typing import Any
 
 from attrs import field, frozen
 
+from navigator_core import masking, progress, selection
 from navigator_core import plugins as discovery
-from navigator_core import progress, selection
 from navigator_core.declarations import BF16, FP16, FP32, FP64, INT8, TF32
 from navigator_core.errors import NavigatorError, RequestError, unknown
 from navigator_core.events import Event
@@ -86,6 +86,16 @@ class Request:
             if name not in names:
                 raise unknown("output in tolerance", name, names)
         return dict(self.tolerance)
+
+    def masks(self) -> dict[str, str]:
+        """The inputs that mark what counts, by output; by `masking.EVERY` where the user names none."""
+        each = {masking.EVERY: self.tolerance} if isinstance(self.tolerance, Tolerance) else self.tolerance or {}
+        return {output: one.mask for output, one in each.items() if one.mask is not None}
+
+    def decides(self) -> bool:
+        """Whether the user says what is good enough, so that reduced precisions may win by it."""
+        each = [self.tolerance] if isinstance(self.tolerance, Tolerance) else (self.tolerance or {}).values()
+        return self.verify is not None or any(one.elementwise or one.top1 is not None for one in each)
 
 
 def checked(**asked: Any) -> Request:

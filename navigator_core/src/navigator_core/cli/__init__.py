@@ -126,6 +126,8 @@ tried = _together(
     _several("--precision", "NAME", "A precision that may win. Default: the source's own."),
     click.option("--rtol", type=float, help="Allowed error relative to the reference. Default: from rounding noise."),
     click.option("--atol", type=float, help="Allowed absolute error."),
+    click.option("--top1", type=float, metavar="SHARE", help="Share of positions that must rank first what is first."),
+    click.option("--mask", metavar="INPUT", help="The input whose zeros mark positions that do not count."),
 )
 
 
@@ -218,13 +220,15 @@ def _keywords(
     memory_limit: str | None,
     rtol: float | None = None,
     atol: float | None = None,
+    top1: float | None = None,
+    mask: str | None = None,
     **rest: Any,
 ) -> dict[str, Any]:
     """The keyword arguments of the function; what was not given is None."""
     from navigator_core.results import Objective, Tolerance
 
-    if rtol is not None or atol is not None:
-        rest["tolerance"] = Tolerance(rtol=rtol or 0.0, atol=atol or 0.0)
+    if any(said is not None for said in (rtol, atol, top1, mask)):
+        rest["tolerance"] = Tolerance(rtol=rtol or 0.0, atol=atol or 0.0, top1=top1, mask=mask)
     return {
         **{name: None if value == () else value for name, value in rest.items()},
         "objective": Objective(minimize=minimize, maximize=maximize, limits=tuple(limits)),
