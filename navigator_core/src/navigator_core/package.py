@@ -34,6 +34,7 @@ from navigator_core.elsewhere import split
 from navigator_core.errors import BranchError, Interrupted, NothingCorrectError, PackageError, RequestError
 from navigator_core.forecast import Plan
 from navigator_core.packing import REPORT, SIGNATURE
+from navigator_core.refusal import plainly
 from navigator_core.report import Report
 from navigator_core.request import Request, checked
 from navigator_core.signature import Call, Signature
@@ -216,7 +217,7 @@ def _blaming(what: str) -> Iterator[None]:
         yield
     except Exception as error:  # what a stranger's data makes Python and numpy raise is not foreseeable
         problem = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-        raise PackageError(f"{what}: {problem}") from error
+        raise PackageError(f"{what}: {plainly(problem)}") from error
 
 
 def _signed(archive: Archive) -> bool:
