@@ -96,14 +96,14 @@ class Judge:
             checks[batch.name] = self._told(self._found[batch.name])
             if batch.name in replayed:
                 first[batch.name] = outputs
-            if batch.name.startswith("batch "):
+            if batch.name.startswith("batch ") and not any(one.wrong for one in self._found[batch.name]):
                 rows[batch.name] = batches.one_row(outputs, signature, 0)
             if batch.name.startswith("sample ") and self._verify is not None:
                 pairs.append((batch.reference(self._entrant.reference_folder), outputs))
         if not self._found:
             return Judgement(None, next(iter(checks.values())), failed=True)
         again = [batch for batch in self._reference.batches if batch.name in first]
-        checks |= self._recalled(run, first, again)
+        checks |= self._recalled(run, first, again) if again else {}
         checks |= {f"top-1 of {name}": text for name, text in self._ranks(self._found).items()}
         notes: list[str] = []
         well_formed = not any(one.wrong for found in self._found.values() for one in found)
@@ -200,11 +200,18 @@ class Judge:
         }
 
     def _beside(self, run: Running) -> list[Outputs] | str:
-        """The answers to the batches that have one row in common; or what is raised."""
-        try:
-            return [run(self._inputs(batch)) for batch in self._reference.neighbours]
-        except Exception as error:
-            return raised(error)
+        """The answers to the batches that have one row in common; or what is raised, or wrong with their form."""
+        found: list[Outputs] = []
+        for batch in self._reference.neighbours:
+            try:
+                found.append(run(self._inputs(batch)))
+            except Exception as error:
+                return raised(error)
+            expected = batch.reference(self._entrant.reference_folder)
+            for name, ref in expected.items():
+                if off := verification.misformed(name, found[-1], ref):
+                    return off.wrong or OK
+        return found
 
     def _independent(self, beside: Sequence[Outputs], signature: Signature) -> tuple[str, list[str]]:
         """A row's result does not depend on the rows beside it; how far it does by the number format is a note."""
