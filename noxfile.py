@@ -26,6 +26,7 @@ nox.options.sessions = [
     "tests_openvino",
     "tests_onnx",
     "tests_torch",
+    "tests_jax",
     "tests_e2e",
 ]
 
@@ -45,6 +46,8 @@ BENCHMARKS = (
     "call_overhead",
     "optimize_time",
     "optimize_overhead",
+    "resume",
+    "worker_reuse",
     "winner",
 )
 
@@ -125,6 +128,13 @@ def tests_torch(session: nox.Session) -> None:
 
 
 @nox.session
+def tests_jax(session: nox.Session) -> None:
+    """The JAX plugin without ONNX, with the libraries whose models it knows."""
+    session.install(*CONSTRAINTS, *PYTEST, "-e", CORE, "-e", "./navigator_jax", "flax", "equinox")
+    _pytest(session, "tests/jax")
+
+
+@nox.session
 def tests_e2e(session: nox.Session) -> None:
     """All plugins together: whole runs, and every code block of the documentation."""
     _install_everything(session)
@@ -136,7 +146,10 @@ def tests_e2e(session: nox.Session) -> None:
 @nox.session
 def tests_long(session: nox.Session) -> None:
     """What takes minutes: fault injection, fuzzing, large models, repeated whole runs; not part of the default."""
-    _install_everything(session, navigator_openvino="[int8]")
+    _install_everything(session, navigator_jax="[onnx]", navigator_openvino="[int8]")
+    session.install(*CONSTRAINTS, "flax", "equinox")
+    if not session.posargs:
+        _pytest(session, "-m", "together", "tests/jax")  # the way to ONNX, whose packages are 400 MB
     session.run("pytest", "-m", "long", "--durations=20", *(session.posargs or ("tests",)), env=OFFLINE)
 
 

@@ -137,19 +137,24 @@ def make(name: str) -> tuple[Any, list[Mapping[str, Any]]]:
 
 
 def optimize(name: str, workspace: str) -> list[list[str]]:
-    """A row for each candidate that was tried: name, status, error and bar, reason."""
+    """What `tried` says of a run."""
     import navigator as nav
-    from navigator_core.rendering import error_and_bar
 
     model, samples = make(name)
     runners = [runner for runner in nav.runners() if not runner.startswith("example")]  # it knows eight operators
     right = nav.Objective(minimize="memory")  # nobody asks who is the fastest: no playoff
-    report = nav.optimize(model, samples, batch_sizes=[1], runners=runners, objective=right, workspace=workspace)
-    tried = [c for c in report.candidates if c.status != "unavailable"]
-    return [[c.name, c.status, error_and_bar(c), c.reason or ""] for c in tried]
+    return tried(nav.optimize(model, samples, batch_sizes=[1], runners=runners, objective=right, workspace=workspace))
 
 
-def rows(name: str, found: list[list[str]]) -> list[list[str]]:
+def tried(report: Any) -> list[list[str]]:
+    """A row for each candidate that was tried: name, status, error and bar, reason."""
+    from navigator_core.rendering import error_and_bar
+
+    found = [c for c in report.candidates if c.status != "unavailable"]
+    return [[c.name, c.status, error_and_bar(c), c.reason or ""] for c in found]
+
+
+def rows(label: str, found: list[list[str]]) -> list[list[str]]:
     """A row that counts what is right, and one for each reason that another candidate is not."""
     right = [cells for cells in found if cells[1] == "ok"]
     worst = max((cells for cells in right), key=lambda cells: float(cells[2].partition(" ")[0] or 0), default=None)
@@ -157,9 +162,8 @@ def rows(name: str, found: list[list[str]]) -> list[list[str]]:
     for candidate, status, _, reason in found:
         if status != "ok":
             because.setdefault((status, _alone(reason)), []).append(candidate)
-    family = ARCHITECTURES[name][0]
     furthest = f"; the furthest off: {worst[0]}, {worst[2]}" if worst else ""
-    lines = [[f"{name} (`{family}Model`)", "ok", f"{len(right)} of {len(found)}{furthest}"]]
+    lines = [[label, "ok", f"{len(right)} of {len(found)}{furthest}"]]
     return lines + [["", status, f"{_some(names)}: {why}"] for (status, why), names in because.items()]
 
 
@@ -185,7 +189,7 @@ def main() -> None:
                 found = common.call_fresh("architectures:optimize", name=name, workspace=folder)
             except subprocess.CalledProcessError as error:
                 found = [["navigator.optimize", "raised", "", f"exit code {error.returncode}, see above"]]
-        lines += rows(name, found)
+        lines += rows(f"{name} (`{ARCHITECTURES[name][0]}Model`)", found)
         common.note("\n".join(" | ".join(line) for line in lines[-5:]))
     about = (
         "Small configurations with random weights, two samples of different batch and length each, on a CPU with every "

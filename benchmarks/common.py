@@ -23,7 +23,10 @@ from navigator_core.results import Estimate
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 RESULTS = HERE / "results"
-VERSIONS = ("navigator-core", "navigator-torch", "navigator-onnx", "torch", "onnxruntime", "numpy", "transformers")
+VERSIONS = (
+    *("navigator-core", "navigator-torch", "navigator-onnx", "navigator-jax"),
+    *("torch", "onnxruntime", "numpy", "transformers", "jax", "flax", "equinox", "jax2onnx"),
+)
 BUSY = 0.1
 """More of the cores than this at work before a benchmark begins is somebody else: the numbers are then marked."""
 

@@ -28,8 +28,8 @@ options = {
 }
 ```
 
-A key, field or value that does not exist is an error that names the closest one. Variants are tried side by side;
-an option that is given holds for all of them.
+A key, field or value that does not exist is an error that names the closest one; options for what a run does not try
+are in its notes. Variants are tried side by side; an option that is given holds for all of them.
 """
 
 

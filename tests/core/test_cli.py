@@ -20,6 +20,8 @@ from navigator_core.plugins import BrokenPlugin, PluginInfo, Plugins
 
 FACTORIES = """
 import time
+import traceback
+from pathlib import Path
 import numpy as np
 
 print("importing is loud")
@@ -47,6 +49,16 @@ def broken():
 
 def slow():
     return sleeps, ONES
+
+def sleeps_later(x):
+    # when it is a candidate: what asks first only wants to know what it means
+    if any(frame.name == "evaluate" for frame in traceback.extract_stack()):
+        Path("asleep").touch()
+        time.sleep(1000)
+    return x * 2
+
+def slow_later():
+    return sleeps_later, ONES
 
 def raises():
     raise OSError("no weights here")
@@ -174,6 +186,20 @@ def test_budgets_are_seconds(typed, seconds):
 def test_a_budget_that_cannot_be_read_says_how_to_write_it(typed):
     with pytest.raises(RequestError, match="write it as 90s, 10min or 1h"):
         arguments.budget(typed)
+
+
+@pytest.mark.parametrize(
+    ("typed", "size"),
+    [(None, None), ("1000", 1000), ("512MiB", 2**29), ("1.5 GiB", 3 * 2**29), ("7B", 7), ("2TiB", 2**41)],
+)
+def test_memory_limits_are_bytes(typed, size):
+    assert arguments.size(typed) == size
+
+
+@pytest.mark.parametrize("typed", ["", "GiB", "-3GiB", "4GB", "4g"])
+def test_a_memory_limit_that_cannot_be_read_says_how_to_write_it(typed):
+    with pytest.raises(RequestError, match="write it as 512MiB or 4GiB"):
+        arguments.size(typed)
 
 
 def test_shapes_and_ranges_are_read():
@@ -421,6 +447,8 @@ def test_a_module_that_raises_shows_its_own_traceback(here):
         (["--samples", "s.npz"], "there are no samples 's.npz'"),
         (["--budget", "soon"], "cannot read --budget"),
         (["--budget", "0"], "budget must be a positive number"),
+        (["--memory-limit", "much"], "cannot read --memory-limit"),
+        (["--memory-limit", "0"], "memory_limit must be a positive number"),
         (["--option", "opset=3"], "cannot read --option"),
         (["--shape", "x"], "cannot read --shape"),
         (["--limit", "p99"], "cannot read the limit"),
@@ -612,6 +640,29 @@ def test_ctrl_c_is_a_message_and_leaves_no_process_behind(desk):
     assert out == ""
     assert err.splitlines()[-1] == "error: interrupted; the steps that were finished are kept in the workspace"
     assert "Traceback" not in err
+    assert not children_in(desk)
+
+
+def test_what_was_finished_before_sigterm_is_printed_and_saved(desk):
+    command = [sys.executable, "-m", "navigator_core.cli", "optimize", "factories:slow_later", "--batch-size", "1"]
+    with subprocess.Popen(
+        [*command, "--json", "--html", "partial.html"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            deadline = time.monotonic() + 60
+            while not (desk / "asleep").exists() and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert (desk / "asleep").exists(), "no candidate was ever run"
+            process.terminate()
+            out, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert process.returncode == 143
+    (candidate,) = json.loads(out)["candidates"]
+    assert candidate["status"] == "skipped"
+    assert candidate["reason"] == "the run was interrupted by SIGTERM"
+    assert "interrupted by SIGTERM" in (desk / "partial.html").read_text()
+    assert err.splitlines()[-1] == "error: interrupted; the steps that were finished are kept in the workspace"
     assert not children_in(desk)
 
 

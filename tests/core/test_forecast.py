@@ -85,3 +85,13 @@ def test_what_optimize_would_refuse_is_refused(asked):
         nav.plan(layer(), SAMPLES, **asked, targets=["mini-nzp"])
     with pytest.raises(TypeError, match="bogus"):
         nav.plan(layer(), SAMPLES, **asked, bogus=1)
+
+
+def test_options_for_what_is_not_tried_are_said_to_change_nothing(asked):
+    options = {"mini-npz": {"dtype": "float32"}}
+    idle = "options['mini-npz'] changes nothing"
+    plan = nav.plan(layer(), SAMPLES, **asked, options=options, runners=["mini-eager"])
+    assert [note for note in plan.notes if idle in note]
+    report = nav.optimize(layer(), SAMPLES, **asked, options=options, runners=["mini-eager"])
+    assert [note for note in report.notes if idle in note]
+    assert not [note for note in nav.plan(layer(), SAMPLES, **asked, options=options).notes if idle in note]

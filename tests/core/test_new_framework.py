@@ -82,6 +82,38 @@ def test_what_is_loaded_takes_and_returns_the_frameworks_own_tensors(report):
         np.testing.assert_allclose(answer.value, layer()(x).value, rtol=1e-2)
 
 
+class Noisy(mini.Model):
+    """Another answer every time."""
+
+    def __call__(self, x):
+        answer = super().__call__(x).value
+        return mini.Array(answer + np.random.default_rng().random(answer.shape, answer.dtype))
+
+
+def test_what_is_converted_from_a_stochastic_source_is_skipped_unless_the_user_says_what_is_right(tmp_path):
+    noisy = Noisy(layer().weight, layer().bias)
+    asked = {"workspace": tmp_path, "batch_sizes": [1], "precisions": ["fp32"]}
+    with using(mini):
+        found = by_name(nav.optimize(noisy, SAMPLES, **asked))
+        allowed = by_name(nav.optimize(noisy, SAMPLES, verify=lambda references, candidates: True, **asked))
+    converted = found[f"{DENSE}[fp32] @ mini-runtime"]
+    assert converted.status == "skipped"
+    assert converted.reason == "the source is stochastic, so that nothing can be compared with it"
+    assert "verify=" in converted.remedy
+    assert {name: c.status for name, c in allowed.items()} == dict.fromkeys(found, "ok")
+
+
+def test_its_reduced_precision_wins_by_rank_and_never_by_a_mask(tmp_path):
+    with using(mini):
+        report = optimize(tmp_path, tolerance=nav.Tolerance(top1=0.9), batch_sizes=[1])
+    assert set(report.precisions) == {"fp16", "fp32"}
+    half = by_name(report)[f"{DENSE}[fp16] @ mini-runtime"]
+    assert half.reason is None
+    assert half.verdict.outputs["output"].top1 > 0.9
+    assert report.bar.splitlines()[1].startswith("bar of fp16: 8,192 times that of fp32")
+    assert report.bar.splitlines()[2] == "bar of output 'output', as given: the first place in 0.9 of all positions"
+
+
 def test_its_formats_runners_and_profiler_are_known_like_all_others():
     with using(mini) as found:
         assert set(nav.formats()) == {"python", "mini", "mini-json", "mini-npz"}
@@ -278,6 +310,21 @@ def test_a_hang_takes_half_of_the_budget_at_most_and_leaves_the_others_the_rest(
     stopped = re.search(r"was stopped after (\d+) s, its time limit; last lines: going to sleep", hung.reason)
     assert int(stopped[1]) <= 6
     assert found["mini @ mini-eager"].status == "ok"
+
+
+def test_what_a_framework_packs_goes_to_the_workers_in_the_models_place(importable, tmp_path, monkeypatch):
+    import settled
+
+    monkeypatch.setattr(settled, "gain", 3.0)
+    with using(settled):
+        report = nav.optimize(settled.Model(), np.ones((2, 4)), batch_sizes=[1], workspace=tmp_path)
+        (candidate,) = report.candidates
+        assert candidate.status == "ok", candidate.reason
+        batch = report.reference.batches[0]
+        answered = batch.reference(report.reference_folder)["output"]
+        assert np.array_equal(answered, 3 * batch.inputs(report.reference_folder)["x"])
+        with report.load() as loaded:
+            assert loaded(np.ones((2, 4))).max() == 3
 
 
 # the workers below

@@ -12,7 +12,10 @@ import pytest
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
-@pytest.mark.parametrize("script", ["imports.py", "planning.py", "call_overhead.py", "large_model.py"])
+LONG = pytest.param("memory.py", marks=pytest.mark.long)
+
+
+@pytest.mark.parametrize("script", ["imports.py", "planning.py", "call_overhead.py", "large_model.py", LONG])
 def test_a_benchmark_prints_its_table_and_says_that_quick_is_no_result(script, tmp_path):
     done = subprocess.run(
         [sys.executable, BENCHMARKS / script, "--quick"], cwd=tmp_path, capture_output=True, text=True, timeout=600

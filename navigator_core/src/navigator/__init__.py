@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
     from navigator_core.candidates import Candidate, LoadedCandidate
     from navigator_core.errors import (
+        Interrupted,
         NavigatorError,
         NoPathError,
         NothingCorrectError,
@@ -47,6 +48,7 @@ _WHERE = {
     "navigator_core.api": ("call", "formats", "graph", "load", "optimize", "plan", "plugins", "profile", "runners"),
     "navigator_core.candidates": ("Candidate", "LoadedCandidate"),
     "navigator_core.errors": (
+        "Interrupted",
         "NavigatorError",
         "NoPathError",
         "NothingCorrectError",
@@ -71,6 +73,7 @@ __all__ = [
     "Dim",
     "Duel",
     "Estimate",
+    "Interrupted",
     "LoadedCandidate",
     "Measurement",
     "Metric",

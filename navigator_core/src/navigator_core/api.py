@@ -44,6 +44,7 @@ def optimize(
     verify: Callable[[Sequence[Any], Sequence[Any]], bool] | Metric | None = None,
     options: Mapping[str, Any] | None = None,
     budget: float | None = None,
+    memory_limit: int | None = None,
     workspace: str | Path | None = None,
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
@@ -71,6 +72,7 @@ def optimize(
         options: what is built: ``{"onnx": {"opset": 20}, "torch->onnx": {...}, "@onnxruntime-cpu": {"threads": 4}}``;
             a list given to a scalar field means one variant for each value.
         budget: seconds for the whole run; what did not fit is "skipped".
+        memory_limit: bytes that the processes of one step may hold together; one that holds more "failed".
         workspace: the folder for artifacts and logs; default ``./navigator_workspace``.
         input_names: names for the inputs, in order; default: dotted paths.
         output_names: names for the outputs, in order; default: dotted paths, a lone one "output".
@@ -79,6 +81,7 @@ def optimize(
     Raises:
         RequestError: something in the request can be mended by the caller; the message says what.
         NoPathError: no runner can be reached.
+        Interrupted: Ctrl-C or SIGTERM ended the run; its ``report`` holds what was finished.
         Exception: the model's own, where it raises on the samples.
     """
     asked = {
@@ -94,6 +97,7 @@ def optimize(
         "verify": verify,
         "options": options,
         "budget": budget,
+        "memory_limit": memory_limit,
         "workspace": workspace,
         "input_names": input_names,
         "output_names": output_names,
@@ -118,6 +122,7 @@ def profile(
     objective: Objective | None = None,
     options: Mapping[str, Any] | None = None,
     budget: float | None = None,
+    memory_limit: int | None = None,
     workspace: str | Path | None = None,
     observe: Callable[[Event], None] | None = None,
 ) -> Report:
@@ -133,6 +138,7 @@ def profile(
         "objective": objective,
         "options": options,
         "budget": budget,
+        "memory_limit": memory_limit,
         "workspace": workspace,
         "observe": observe,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
@@ -21,6 +21,12 @@ from navigator_core.meaning import Task
 from navigator_core.planning import Branch, Plan, Step
 from navigator_core.results import Measurement, Status
 from navigator_core.session import Session
+
+REMEDIES = {
+    "failed": "the error and the bar are in .verdict; see the log of the step",
+    "skipped": "say what is right with verify=, which then decides, or make the source repeat itself",
+    "incorrect": "leave it, or say what you accept with tolerance= or verify=",
+}
 
 Artifacts = Mapping[str, Artifact | Failed]
 """By the step's name; a step after a failed one failed with it."""
@@ -56,12 +62,13 @@ def _convert(
     step: Step, before: Artifact | None, task: Task, active: Session, soon: Iterable[tuple[str, ...]]
 ) -> Artifact | Failed:
     job, key = jobs.conversion(step, before, task, active.workspace.path)
-    if key is None or active.find(key) is None:
+    if key is None or active.workspace.object(key) is None:
         for preload in soon:
             active.workers.prepare(preload)
     stage: Stage = "export" if before is None and task.subject.source.framework else "convert"
     here = task.subject.here and before is None
-    outcome, folder = active.perform(step.name, stage, job, key, here=here, timeout=_share(active))
+    room = before.size if before else _source_size(task.subject.source.path)
+    outcome, folder = active.perform(step.name, stage, job, key, here=here, timeout=_share(active), room=room)
     if isinstance(outcome, Failed):
         return outcome if outcome.nothing_to_do else attrs.evolve(outcome, reason=f"{step.name}: {outcome.reason}")
     return made(step, outcome.value, folder, task)
@@ -115,7 +122,7 @@ def _evaluate(branch: Branch, artifacts: Artifacts, task: Task, active: Session)
             remedy=_remedy(artifact, budgeted=active.budget is not None),
             log=artifact.log,
         )
-    job, key = jobs.evaluation(branch, artifact, task, active.workspace.path, active.run.folder)
+    job, key = jobs.evaluation(branch, artifact, task, active.workspace.path)
     entrant = job.argument.entrant
 
     def heard(message: dict[str, Any]) -> None:
@@ -125,16 +132,16 @@ def _evaluate(branch: Branch, artifacts: Artifacts, task: Task, active: Session)
             active.tell(Measured, candidate=branch.name, measurement=serde.from_data(message["measured"], Measurement))
 
     def judge(found: Evaluated) -> tuple[StepStatus, str | None]:
-        return ("ok", None) if found.reason is None else ("failed" if found.failed else "incorrect", found.reason)
+        return _status(found), found.reason
 
     here = subject.here and artifact is None
     timeout = _share(active)
-    outcome, _ = active.perform(branch.name, "verify", job, key, here=here, heard=heard, judge=judge, timeout=timeout)
+    outcome, _ = active.perform(
+        branch.name, "verify", job, key, here=here, heard=heard, judge=judge, keep=_lasting, timeout=timeout
+    )
     if isinstance(outcome, Done) and outcome.cached:
         for measurement in outcome.value.measurements:
             active.tell(Measured, candidate=branch.name, measurement=measurement)
-    if key is not None and isinstance(outcome, Done) and outcome.value.disturbed:
-        active.workspace.forget(key)  # measured again by the next run, which may find the machine quiet
     declared = artifact.format if artifact else subject.identified.declared
     live = artifact is None and subject.source.framework is not None
     recipe = Recipe(
@@ -156,6 +163,11 @@ def _evaluate(branch: Branch, artifacts: Artifacts, task: Task, active: Session)
     return _judged(whole, outcome, here, budgeted=active.budget is not None)
 
 
+def _lasting(found: Evaluated) -> bool:
+    """Whether a later run may take it as it is: it may find the machine quiet, or have what a call lacked in this."""
+    return not found.disturbed and not found.failed
+
+
 def _share(active: Session) -> float | None:
     """Half of what is left of a budget, so that a step that hangs leaves the others the rest."""
     return None if active.budget is None else min(DEFAULT_TIMEOUT, max(1.0, active.left / 2))
@@ -173,25 +185,27 @@ def _judged(candidate: Candidate, outcome: Done[Evaluated] | Failed, here: bool,
             recipe=None,
         )
     found = outcome.value
-    remedy = None
-    if found.reason is not None:
-        remedy = (
-            "the error and the bar are in .verdict; see the log of the step"
-            if found.failed
-            else ("leave it, or say what you accept with tolerance= or verify=")
-        )
+    status = _status(found)
     return attrs.evolve(
         candidate,
-        status="ok" if found.reason is None else "failed" if found.failed else "incorrect",
+        status=status,
         reason=found.reason,
-        remedy=remedy,
+        remedy=REMEDIES.get(status),
         verdict=found.verdict,
         measurements=found.measurements,
     )
 
 
+def _status(found: Evaluated) -> Literal["ok", "failed", "skipped", "incorrect"]:
+    if found.reason is None:
+        return "ok"
+    return "failed" if found.failed else "skipped" if found.unknown else "incorrect"
+
+
 def _remedy(failed: Failed, *, budgeted: bool, here: bool = False) -> str | None:
     """What helps; a step ``here``, in the caller's process, cannot be repeated alone."""
+    if failed.interrupted:
+        return "make the same call again: it goes on from here"
     if failed.nothing_to_do:
         return "nothing has to be done: the other candidates do without it"
     if failed.log is None:
@@ -212,7 +226,10 @@ def _home(task: Task, live: bool) -> Home:
 
 
 def _size(path: Path, artifact: Artifact | None) -> int:
-    if artifact is not None:
-        return artifact.size
-    files: Iterable[Path] = path.parent.rglob("*")
-    return sum(file.stat().st_size for file in files if file.is_file() and file.name != session.RESULT)
+    return _source_size(path.parent) if artifact is None else artifact.size
+
+
+def _source_size(path: Path) -> int:
+    """Bytes of the source's files, which lie in a folder of their own; of one file, those beside it included."""
+    folder = path if path.is_dir() else path.parent
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and file.name != session.RESULT)

@@ -90,7 +90,7 @@ class LoadedCandidate:
     """A model ready to be called: takes and returns what the source does, in the kind of tensor passed in."""
 
     def __init__(self, name: str, running: Running, signature: Signature, keep: Any = None) -> None:
-        from navigator_core.loading import like_the_source
+        from navigator_core.calls import like_the_source
 
         self.name = name
         self.signature = signature
@@ -161,6 +161,12 @@ def load(candidate: Candidate, home: Home, device: str) -> LoadedCandidate:
     model: Any = candidate.path
     if recipe.live:
         model = home.prepare(home.model, device) if home.prepare else home.model
+    try:
+        recipe.runner.built_options()
+    except (ValueError, TypeError) as error:
+        raise RequestError(
+            f"{candidate.name} cannot be loaded: its options are not those of the runner that is installed: {error}"
+        ) from error
     context = Context(signature=home.signature, device=device, precision=recipe.precision, names=recipe.names)
     try:
         running = loading.start(recipe.runner, model, context)

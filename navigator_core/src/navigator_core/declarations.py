@@ -149,9 +149,10 @@ class Framework:
     ``fingerprint(model) -> str | None`` (None: never reuse results), and optionally ``truth(model)`` (the model in
     higher precision), ``noise(model)`` (its weights moved by one unit in the last place), ``state(model)``
     (sentences about what evaluation changes, such as training mode), ``advice(value)`` (what to do about an object
-    among arguments or outputs that changes from call to call, else None), ``prepare(model)`` (the copy in the worker,
-    made ready to be evaluated), ``reducers()`` (``{type: reduce}`` for out-of-band pickling) and
-    ``ship(model, folder)`` with ``receive(folder)`` for what pickle refuses.
+    among arguments or outputs that changes from call to call, else None), ``pack(model)`` (what goes to the workers in
+    the model's place, such as the model with settings of this process that reach its results), ``prepare(model,
+    device)`` (the model, or what ``pack`` made of it, ready to be evaluated), ``reducers()`` (``{type: reduce}`` for
+    out-of-band pickling) and ``ship(model, folder)`` with ``receive(folder)`` for what pickle refuses.
     ``tensors`` is the kind it takes; None: whatever the caller passes.
     """
 

@@ -20,18 +20,23 @@ from typing import Any, Generic, Self, TypeVar
 
 from attrs import define, field, frozen
 
-from navigator_core import serde, worker
+from navigator_core import processes, serde, worker
 from navigator_core.declarations import Ref
 from navigator_core.errors import IN_A_WORKER
 
 DEFAULT_TIMEOUT = 1800.0
 START_TIMEOUT = 120.0
 LOG_LINES = 3
+LONGEST_MESSAGE = 64 * 2**20
 OUT_OF_TIME = "was stopped after {seconds} s, its time limit"
+OUT_OF_MEMORY = "was stopped when it held {held}, its memory limit being {allowed}"
 
 HOME = str(Path(__file__).resolve().parent.parent)
 START = "import sys; sys.path.append(sys.argv[2]); from navigator_core.worker import main; main(int(sys.argv[1]))"
 """As ``python -P -m navigator_core.worker``, which is also found where it is not installed; last, to hide nothing."""
+
+MESSAGES = (("ready", bool), ("pid", int), ("said", dict), ("exit", int))
+"""What a worker says: that it is ready, the process of a step, what the step said, how it ended."""
 
 T = TypeVar("T")
 
@@ -74,9 +79,18 @@ class Failed:
     skipped: bool = False
     timed_out: bool = False
     nothing_to_do: bool = False
+    interrupted: bool = False
 
 
 Outcome = Done[T] | Failed
+
+
+class _NoMessageError(Exception):
+    """Something else than a worker's message came on the stream that is for them."""
+
+    def __init__(self, what: bytes) -> None:
+        shown = shorten(what[:200].decode(errors="replace"), 60)
+        super().__init__(f"wrote what is no message on the stream by which it reports ({shown!r})")
 
 
 @define
@@ -96,8 +110,13 @@ class _Worker:
         self.connection.sendall(json.dumps(message).encode() + b"\n")
 
     def receive(self, deadline: float) -> dict[str, Any]:
-        """The next message. Raises TimeoutError at the deadline and EOFError when the worker is gone."""
+        """The next message.
+
+        Raises TimeoutError at the deadline, EOFError when the worker is gone, _NoMessageError for what it did not say.
+        """
         while b"\n" not in self.pending:
+            if len(self.pending) > LONGEST_MESSAGE:
+                raise _NoMessageError(self.pending)
             with selectors.DefaultSelector() as selector:
                 selector.register(self.connection, selectors.EVENT_READ)
                 if not selector.select(max(0.0, deadline - time.monotonic())):
@@ -107,12 +126,30 @@ class _Worker:
                 raise EOFError
             self.pending += data
         line, _, self.pending = self.pending.partition(b"\n")
-        message: dict[str, Any] = json.loads(line)
+        try:
+            message = json.loads(line)
+        except ValueError:
+            raise _NoMessageError(line) from None
+        if not isinstance(message, dict) or not any(isinstance(message.get(name), kind) for name, kind in MESSAGES):
+            raise _NoMessageError(line)
         return message
 
+    def how(self) -> str:
+        """How it ended, when it is gone without having been told to."""
+        try:
+            code = self.process.wait(processes.PATIENCE)
+        except subprocess.TimeoutExpired:
+            return "closed its stream"
+        return describe_exit(worker.SIGNALLED - code if code > worker.SIGNALLED else code)
+
     def end(self) -> None:
-        self.process.kill()
-        self.process.wait()
+        """Let it end with all that it started."""
+        self.process.terminate()
+        try:
+            self.process.wait(2 * processes.PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
         self.connection.close()
 
 
@@ -131,11 +168,17 @@ class Workers:
         timeout: float = DEFAULT_TIMEOUT,
         heard: Callable[[dict[str, Any]], None] = lambda message: None,
         here: bool = False,
+        memory: int | None = None,
     ) -> Outcome[T]:
         """Run a step and wait for it; whatever goes wrong is a `Failed`.
 
         What the step makes goes into ``output``; its job, log and result into ``folder``. ``here`` runs it in this
-        process, for a model that cannot leave it. ``heard`` gets what the step emits.
+        process, for a model that cannot leave it. ``heard`` gets what the step emits. ``memory`` are the bytes that
+        the step's processes may hold together.
+
+        They are watched rather than limited by the kernel: RLIMIT_AS counts what is only reserved (CUDA reserves more
+        than any machine has), RLIMIT_DATA the stacks of idle threads and the mapped file of the model, both of them
+        for each process by itself.
         """
         write_job(job, folder, output)
         begun = time.monotonic()
@@ -143,7 +186,7 @@ class Workers:
             worker.run_here(folder, heard)
             return read_result(job, folder, time.monotonic() - begun)
         try:
-            ended = self._run(job, folder, begun + timeout, heard)
+            ended = self._run(job, folder, begun + timeout, heard, memory)
         except BaseException:  # Ctrl-C, or an observer that raises: nothing of the step may stay
             self._end(job.preload)
             raise
@@ -153,30 +196,38 @@ class Workers:
             return Failed(reason, duration, folder / "log.txt", timed_out=ended == OUT_OF_TIME)
         return read_result(job, folder, duration)
 
-    def _run(self, job: Job[T], folder: Path, deadline: float, heard: Callable[[dict[str, Any]], None]) -> str | None:
+    def _run(
+        self,
+        job: Job[T],
+        folder: Path,
+        deadline: float,
+        heard: Callable[[dict[str, Any]], None],
+        memory: int | None,
+    ) -> str | None:
         """None when the step wrote its result, else the sentence that says how it ended."""
-        child: int | None = None
+        active: _Worker | None = None
         over = False
         try:
             active = self._worker(job.preload)
-            active.send({"do": "run", "folder": str(folder)})
+            active.send({"do": "run", "folder": str(folder), "memory": memory})
             while True:
                 message = active.receive(deadline)
-                if "pid" in message:
-                    child = message["pid"]
+                if "said" in message:
+                    heard(message["said"])
                 elif "exit" in message:
                     over = True
+                    if message.get("held") is not None:
+                        return OUT_OF_MEMORY.format(held=gib(message["held"]), allowed=gib(memory or 0))
                     finished = (folder / "result.json").exists()
                     return None if finished else describe_exit(message["exit"])
-                else:
-                    heard(message)
         except TimeoutError:
             return OUT_OF_TIME
+        except _NoMessageError as error:
+            return str(error)
         except (EOFError, OSError) as error:
-            return f"lost its worker, which ended ({type(error).__name__})"
+            return f"lost its worker, which {active.how() if active else f'did not start ({type(error).__name__})'}"
         finally:
             if not over:
-                _kill_group(child)
                 self._end(job.preload)
 
     def _worker(self, preload: tuple[str, ...]) -> _Worker:
@@ -234,7 +285,7 @@ class Dialogue:
             self._worker.wait()
             self._worker.send({"do": "run", "folder": str(self._folder)})
             self._child = self._worker.receive(deadline)["pid"]
-        except (EOFError, OSError) as error:
+        except (EOFError, OSError, KeyError, _NoMessageError) as error:
             raise self.Ended(f"could not be started ({type(error).__name__})") from error
         return self.receive(deadline)
 
@@ -244,11 +295,14 @@ class Dialogue:
             message = self._worker.receive(deadline)
         except TimeoutError:
             raise self.Ended("said nothing for too long") from None
+        except _NoMessageError as error:
+            raise self.Ended(str(error)) from None
         except (EOFError, OSError) as error:
-            raise self.Ended(f"lost its worker ({type(error).__name__})") from error
+            raise self.Ended(f"lost its worker, which {self._worker.how()}") from error
         if "exit" in message:
             raise self.Ended(self._how(message["exit"]))
-        return message
+        said: dict[str, Any] = message["said"]
+        return said
 
     def send(self, message: dict[str, Any]) -> None:
         """Say something to the step."""
@@ -282,7 +336,6 @@ class Dialogue:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: types.TracebackType | None
     ) -> None:
-        _kill_group(self._child)
         self._worker.end()
 
 
@@ -317,13 +370,6 @@ def _launch(preload: tuple[str, ...]) -> _Worker:
         active.end()
         raise
     return active
-
-
-def _kill_group(child: int | None) -> None:
-    """End a step and whatever it started."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        if child is not None:
-            os.killpg(child, signal.SIGKILL)
 
 
 def write_job(job: Job[Any], folder: Path, output: Path) -> None:
@@ -389,6 +435,11 @@ def shorten(text: str, limit: int = 500) -> str:
     """One line of bounded length."""
     line = " ".join(text.split())
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
+
+
+def gib(size: int) -> str:
+    """Bytes in GiB."""
+    return f"{size / 2**30:.3g} GiB"
 
 
 def _with_log(sentence: str, folder: Path) -> str:

@@ -66,7 +66,7 @@ def plan(model: Any, samples: Any, request: Request) -> Plan:
         task = meaning.recall(subject, here, request, session)
         precision = task.reference.precision if task else FP32
         made = planning.make(plugins, graph, source.format, precision, here.device.name, request.wishes(), here.survey)
-        notes = [*subject.notes, *session.notes]
+        notes = [*subject.notes, *session.notes, *made.notes]
         if task is None:
             notes.append("the source was not run yet: its precision is taken for fp32, and nothing is cached")
         tried = [branch for branch in made.branches if branch.unavailable is None]
@@ -96,7 +96,7 @@ def _cached(steps: tuple[Step, ...], tried: list[Branch], task: Task, session: S
     done = list(artifacts)
     for branch in tried:
         if branch.step is None or branch.step in artifacts:
-            evaluated, key = jobs.evaluation(branch, artifacts.get(branch.step or ""), task, path, session.run.folder)
+            evaluated, key = jobs.evaluation(branch, artifacts.get(branch.step or ""), task, path)
             if session.recall(evaluated, key) is not None:
                 done.append(branch.name)
     return done

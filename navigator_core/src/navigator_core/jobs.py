@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from navigator_core import gates, keys, selection, serde
+from navigator_core import keys, selection, serde
 from navigator_core.artifact import Artifact
 from navigator_core.conversion import Conversion, Converted
 from navigator_core.declarations import Format, Ref
@@ -49,9 +49,9 @@ def conversion(step: Step, before: Artifact | None, task: Task, workspace: Path)
 
 
 def evaluation(
-    branch: Branch, artifact: Artifact | None, task: Task, workspace: Path, run: Path
+    branch: Branch, artifact: Artifact | None, task: Task, workspace: Path
 ) -> tuple[Job[Evaluated], str | None]:
-    """A candidate's verdict and measurements; ``run`` is the folder where the user's gate lies."""
+    """A candidate's verdict and measurements."""
     subject, machine, request = task.subject, task.machine, task.request
     assert branch.runner is not None
     declared = machine.plugins.runners[branch.runner.name]  # the plugin's own value: who owns it is known
@@ -71,7 +71,7 @@ def evaluation(
             entrant=entrant,
             is_reference=branch.step is None and branch.runner.name == subject.identified.runner.name,
             tolerance=request.tolerances(task.reference.noise),
-            verify=None if request.verify is None else gates.stored(run),
+            verify=task.gate,
             profilers=machine.profilers(),
             seconds=request.seconds,
             calls=selection.calls_needed(request.objective),

@@ -6,13 +6,15 @@ from pathlib import Path
 
 from attrs import frozen
 
-from navigator_core import availability, gates, keys, planning, survey
+from navigator_core import availability, gates, keys, planning, recognition, survey
 from navigator_core.declarations import Framework, Ref
 from navigator_core.errors import RequestError
 from navigator_core.execution import Job
 from navigator_core.inspection import Inspection
 from navigator_core.machine import Machine, machine_key
+from navigator_core.objects import UnknownError
 from navigator_core.planning import runner_use
+from navigator_core.plugins import Plugins
 from navigator_core.reference import Reference
 from navigator_core.request import Request
 from navigator_core.session import Session
@@ -23,7 +25,7 @@ from navigator_core.subjects import Subject, required
 class Task:
     """All that is known before the first branch: who asked what of which model, on which machine, and what is right.
 
-    ``folder`` holds the reference's files.
+    ``folder`` holds the reference's files, ``gate`` is the file of the user's ``verify``.
     """
 
     subject: Subject
@@ -31,6 +33,7 @@ class Task:
     request: Request
     reference: Reference
     folder: Path
+    gate: Path | None = None
 
 
 def understand(subject: Subject, machine: Machine, request: Request, active: Session) -> Task:
@@ -42,26 +45,51 @@ def understand(subject: Subject, machine: Machine, request: Request, active: Ses
     obstacle = availability.missing(runner.requirements) or planning.probed(runner.requirements, machine.survey)
     if obstacle is not None:
         raise RequestError(f"{runner.name}, which says what a {subject.identified.format} model means, {obstacle}")
-    job, key = _job(subject, machine, request, active)
-    if key is None or active.find(key) is None:
+    gate = _gate(request, machine.plugins, active)
+    job, key = _job(subject, machine, request, active, gate)
+    if key is None or active.workspace.object(key) is None:
         _get_ready(subject, machine, active)
     outcome, folder = active.perform("the source", "prepare", job, key, here=subject.here)
     value: Reference = required(outcome)
     request.tolerances(value.noise)
-    return Task(subject=subject, machine=machine, request=request, reference=value, folder=folder)
+    gates.demand_of_source(request.verify, value.metrics)
+    return Task(subject=subject, machine=machine, request=request, reference=value, folder=folder, gate=gate)
 
 
 def recall(subject: Subject, machine: Machine, request: Request, active: Session) -> Task | None:
     """The same where an earlier run has understood the source, without running anything; else None."""
-    job, key = _job(subject, machine, request, active)
+    gate = _gate(request, machine.plugins, active)
+    job, key = _job(subject, machine, request, active, gate)
     found = active.recall(job, key)
     if found is None:
         return None
     value, folder = found
-    return Task(subject=subject, machine=machine, request=request, reference=value, folder=folder)
+    return Task(subject=subject, machine=machine, request=request, reference=value, folder=folder, gate=gate)
 
 
-def _job(subject: Subject, machine: Machine, request: Request, active: Session) -> tuple[Job[Reference], str | None]:
+def _gate(request: Request, plugins: Plugins, active: Session) -> Path | None:
+    """Put the user's gate where workers find it: by its key, so that what it decides is found again.
+
+    One without a key lies in the run's folder, where no other run looks. Raises RequestError where it cannot be sent.
+    """
+    verify = request.verify
+    if verify is None:
+        return None
+    try:
+        key = f"verify-{recognition.fingerprint(verify, plugins)}"
+    except UnknownError as error:
+        active.notes.append(f"verify cannot be recognised in a later run, which then asks it again: {error}")
+        return gates.store(verify, active.run.folder)
+
+    def build(folder: Path) -> None:
+        gates.store(verify, folder)
+
+    return gates.stored(active.store(key, build))
+
+
+def _job(
+    subject: Subject, machine: Machine, request: Request, active: Session, gate: Path | None
+) -> tuple[Job[Reference], str | None]:
     runner = subject.identified.runner
     declared = subject.identified.declared
     job = Job(
@@ -78,7 +106,8 @@ def _job(subject: Subject, machine: Machine, request: Request, active: Session) 
             batch_sizes=request.batch_sizes,
             output_names=request.output_names,
             device=machine.device.name if survey.kind(machine.device.name) in runner.devices else survey.CPU,
-            verify=None if request.verify is None else gates.store(request.verify, active.run.folder),
+            verify=gate,
+            masks=request.masks(),
         ),
         result=Reference,
         preload=machine.preload(runner, subject.source),

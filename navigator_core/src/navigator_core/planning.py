@@ -56,10 +56,14 @@ class Branch:
 
 @frozen(kw_only=True)
 class Plan:
-    """Steps in an order in which each comes after its parent, and the branches that end them."""
+    """Steps in an order in which each comes after its parent, and the branches that end them.
+
+    ``notes`` say what was asked for and changes nothing.
+    """
 
     steps: tuple[Step, ...]
     branches: tuple[Branch, ...]
+    notes: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -135,7 +139,19 @@ def make(
     _require_paths(branches, asked, graph, source)
     branches = [branch for branch in branches if offers.may_win(branch.precision, precision)]
     branches += _beside(branches, offers, source, precision)
-    return Plan(steps=_needed(steps, branches), branches=tuple(branches))
+    needed = _needed(steps, branches)
+    return Plan(steps=needed, branches=tuple(branches), notes=tuple(_idle(asked.options, needed, branches)))
+
+
+def _idle(options: Options, steps: Iterable[Step], branches: Iterable[Branch]) -> Iterator[str]:
+    """Options that nothing in the plan takes."""
+    taken = {f"@{branch.runner.name}" for branch in branches if branch.runner}
+    for step in steps:
+        taken |= {step.conversion.target, f"{step.conversion.source}->{step.conversion.target}"}
+    obstructed = {branch.format for branch in branches if branch.runner is None}
+    for key in options:
+        if key not in taken and key.rpartition("->")[2] not in obstructed:
+            yield f"options[{key!r}] changes nothing: no candidate of this run takes that way"
 
 
 def _wanted(asked: Wishes, plugins: Plugins) -> Iterable[str] | None:

@@ -188,18 +188,20 @@ def _ship_live(
 ) -> tuple[Path, bool, tuple[str, ...]]:
     """The folder of the shipped model, by its fingerprint where it has one; whether it must stay here instead."""
     fingerprint = module.fingerprint(found.model)
+    pack = getattr(module, "pack", None)
+    model = pack(found.model) if pack else found.model
     try:
         if fingerprint is None:
             folder = session.run.folder / "source"
             folder.mkdir()
-            shipping.ship(found.model, samples.parameters, module, folder)
+            shipping.ship(model, samples.parameters, module, folder)
         else:
             key = session_key("source", found.format, fingerprint, repr(samples.parameters))
-            folder = session.store(key, lambda output: shipping.ship(found.model, samples.parameters, module, output))
+            folder = session.store(key, lambda output: shipping.ship(model, samples.parameters, module, output))
     except shipping.NotShippableError as error:
         folder = session.run.folder / "source"
         folder.mkdir(exist_ok=True)
-        shipping.keep(folder, found.model, samples.parameters)
+        shipping.keep(folder, model, samples.parameters)
         session.at_end.append(partial(shipping.forget, folder))
         return folder, True, (f"the model cannot be sent to a worker ({error}); steps on it run in this process",)
     return folder, False, ()

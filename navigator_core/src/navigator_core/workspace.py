@@ -200,6 +200,8 @@ class Workspace:
             folder = self.path / "runs" / name
             folder.mkdir()
             (folder / "journal.jsonl").touch()
+            _sync(folder)
+            _sync(folder.parent)
             lock = FileLock(folder / LOCK)
             lock.acquire()
         return Run(folder, lock)
@@ -227,14 +229,6 @@ class Workspace:
         except (OSError, ValueError):
             return False
         return found == {name: file.sha256 for name, file in manifest.files.items()}
-
-    def forget(self, key: str) -> None:
-        """Remove an object, in one move: it will be built again when it is needed."""
-        with FileLock(self.path / "locks" / f"{key}.lock"), _explained(self.path):
-            gone = self.path / "temporary" / f"{key}.{secrets.token_hex(4)}"
-            if self._place(key).exists():
-                self._place(key).rename(gone)
-                shutil.rmtree(gone, ignore_errors=True)
 
     def set_aside(self, key: str) -> None:
         """Move an object to where damaged ones lie: it will be built again when it is needed."""
@@ -266,7 +260,9 @@ class Workspace:
 
     def _move_in(self, temporary: Path, key: str) -> None:
         place = self._place(key)
-        place.parent.mkdir(exist_ok=True)
+        if not place.parent.exists():
+            place.parent.mkdir(exist_ok=True)
+            _sync(place.parent.parent)
         try:
             temporary.rename(place)
         except OSError:

@@ -1,7 +1,8 @@
-"""The Python code a model is made of: which modules are the user's own, and what their functions depend on."""
+"""Python code of the user's: which modules are their own, and what functions depend on."""
 
 from __future__ import annotations
 
+import re
 import sys
 import sysconfig
 import types
@@ -9,7 +10,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
-OURS = ("navigator", "navigator_core", "navigator_torch")
+OURS = re.compile(r"navigator(_\w+)?")
+"""This project's packages: their versions and sources are in every key."""
 
 DERIVED = {
     "__abstractmethods__",
@@ -26,6 +28,7 @@ DERIVED = {
     "__module__",
     "__orig_bases__",
     "__parameters__",
+    "__slotnames__",
     "__static_attributes__",
     "__weakref__",
     "_abc_impl",
@@ -34,7 +37,7 @@ DERIVED = {
 
 def is_local(module: str | None) -> bool:
     """Whether a module is the user's own code: neither built in, nor of Python, nor an installed package."""
-    if module is None or module.partition(".")[0] in OURS:
+    if module is None or OURS.fullmatch(module.partition(".")[0]):
         return False
     found = sys.modules.get(module)
     if module == "__main__" or found is None:
