@@ -33,7 +33,7 @@ class Judging:
         self.kinds.register()
         entrant = self.entrant
         serving = Serving(
-            runner=evolve(entrant.runner, passed=self.passed),
+            runner=entrant.runner,
             path=entrant.source.path,
             signature=evolve(entrant.reference.signature, structure=None),
             kinds=entrant.kinds,
@@ -41,7 +41,7 @@ class Judging:
             precision=entrant.precision,
             names=entrant.names,
         )
-        return proxy.start(self.name, self.interpreter, serving)
+        return proxy.start(self.name, self.interpreter, serving, self.passed)
 
 
 @frozen

@@ -26,12 +26,15 @@ from navigator_core.tensors import NUMPY
 START = "import sys; from navigator_core.serving import main; main(*map(int, sys.argv[1:]))"
 
 
-def start(name: str, interpreter: str, serving: Serving) -> Running:
-    """Load a model with another interpreter. Raises NavigatorError, or RequestError for what cannot be had there."""
+def start(name: str, interpreter: str, serving: Serving, passed: str = NUMPY) -> Running:
+    """Load a model with another interpreter; ``passed`` is the kind of tensor that the user's samples are.
+
+    Raises NavigatorError, or RequestError for what cannot be had there.
+    """
     far = _FarModel(name, interpreter, serving)
     model = LoadedModel(far.call, close=far.close)
     dtypes = {spec.name: spec.dtype for spec in serving.signature.inputs}
-    return Running(model, NUMPY, serving.runner.passed, "cpu", dtypes)
+    return Running(model, NUMPY, passed, "cpu", dtypes)
 
 
 class _FarModel:
