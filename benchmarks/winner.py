@@ -32,7 +32,8 @@ DROP = 0.01
 MODES = ("fp32", "reduced")
 COLUMNS = ("model", "batch", "mode", "winner", "against", "winner's speed [95 %]", "winner ms", "other ms", "met")
 ABOUT = (
-    "The speed of Navigator's winner over that of a raw tool called by hand: the geometric mean over fresh processes "
+    "The speed of Navigator's winner over that of a raw tool called by hand, tensors of torch in and out: the "
+    "geometric mean over fresh processes "
     f"with its 95 % interval; above 1 the winner is faster. Met: the lower end is at least {TARGET}. Mode reduced: "
     f"bf16 and int8 are allowed to both where the cosine with the source's output is at least {1 - DROP}."
 )

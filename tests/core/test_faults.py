@@ -46,7 +46,6 @@ FEW = {
     ("convert", "leaves a daemon"),
     ("load", "prints on the protocol"),
     ("load", "hoards"),
-    ("verify", "hangs"),
     ("verify", "raises"),
     ("profile", "floods"),
     ("profile", "kills its worker"),

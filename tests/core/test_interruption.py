@@ -70,6 +70,16 @@ def test_a_handler_of_the_callers_own_stays(monkeypatch):
         signal.signal(signal.SIGTERM, before)
 
 
+def test_a_child_that_the_users_code_forks_ends_by_sigterm_as_ever():
+    with Interruption() as interruption, interruption.postponed():
+        child = os.fork()
+        if child == 0:
+            send(signal.SIGTERM)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == -signal.SIGTERM
+
+
 def test_a_run_in_a_thread_leaves_signals_alone_and_does_its_work(folder, expected):
     found = []
     thread = threading.Thread(target=lambda: found.append(faults.summary(faults.optimize(folder / "workspace"))))

@@ -207,6 +207,20 @@ def test_processes_that_store_the_same_key_build_it_once(tmp_path):
     assert contents(Path(outputs[0][0].strip())) == {"first": b"1", "second": b"2"}
 
 
+def test_a_run_with_little_time_does_not_wait_for_another_for_long(tmp_path):
+    workspace = Workspace.open(tmp_path / "workspace")
+    process = python(STORE, workspace.path, tmp_path / "log", 60, KEY)
+    try:
+        deadline = time.monotonic() + 20
+        while not (tmp_path / "log").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        with pytest.raises(WorkspaceError, match="another run in the workspace is at work on the same step"):
+            workspace.store(KEY, fill, 0.1)
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def test_threads_that_store_the_same_key_build_it_once(workspace):
     built = []
 

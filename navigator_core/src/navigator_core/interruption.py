@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 import types
@@ -25,6 +26,7 @@ class Interruption:
     signal: str | None = None
     _at_once: bool = True
     _before: dict[int, Any] = field(factory=dict)
+    _process: int = field(factory=os.getpid)
 
     @contextlib.contextmanager
     def postponed(self) -> Iterator[None]:
@@ -47,6 +49,10 @@ class Interruption:
             self._at_once = before
 
     def _hear(self, number: int, frame: types.FrameType | None) -> None:
+        if os.getpid() != self._process:  # a child that the user's own code forked
+            signal.signal(number, self._before[number])
+            os.kill(os.getpid(), number)
+            return
         again = self.signal is not None
         self.signal = signal.Signals(number).name
         if self._at_once or again:

@@ -50,9 +50,16 @@ class Judge:
     """What is asked of one candidate. `judge` comes first; `still_right` may be asked of later calls."""
 
     def __init__(
-        self, entrant: Entrant, tolerance: Mapping[str, Tolerance], verify: Path | None, *, is_reference: bool
+        self,
+        entrant: Entrant,
+        tolerance: Mapping[str, Tolerance],
+        verify: Path | None,
+        *,
+        is_reference: bool,
+        judged_later: bool = False,
     ) -> None:
         self._entrant, self._given, self._verify = entrant, tolerance, verify
+        self._has_gate = verify is not None or judged_later
         self._reference = entrant.reference
         self._is_reference = is_reference
         self._derived = {
@@ -126,7 +133,7 @@ class Judge:
             if batch.name.startswith("sample "):
                 pairs.append((expected, outputs))
         judged = self._concluded(run, signature, checks, pairs, [])
-        if judged.reason is None and self._verify is None and not self._is_reference:
+        if judged.reason is None and not self._has_gate and not self._is_reference:
             return Judgement(judged.verdict, STOCHASTIC, unknown=True)
         return judged
 
@@ -150,7 +157,7 @@ class Judge:
         """The derived bar; none for a reduced precision that the user's own gate, or a rank, decides about."""
         noise, given = self._reference.noise[output], self._given.get(output)
         reduced = self._entrant.precision.epsilon > self._reference.precision.epsilon
-        decided = self._verify is not None or (given is not None and given.top1 is not None)
+        decided = self._has_gate or (given is not None and given.top1 is not None)
         return UNLIMITED if reduced and decided and not noise.exact else derived
 
     def _inputs(self, batch: StoredBatch) -> Outputs:

@@ -14,6 +14,7 @@ from navigator_core.artifact import Artifact
 from navigator_core.branches import Artifacts
 from navigator_core.candidates import Candidate
 from navigator_core.declarations import Precision, Requirement
+from navigator_core.elsewhere import environment_of, spelt, split
 from navigator_core.machine import Machine
 from navigator_core.meaning import Task
 from navigator_core.report import Report
@@ -104,9 +105,14 @@ def environment(machine: Machine) -> dict[str, str]:
     }
     for plugin in machine.plugins.loaded:
         if plugin.distribution:
-            found[plugin.distribution] = plugin.version or ""
+            found[spelt(plugin.distribution, plugin.environment)] = plugin.version or ""
     declared = [*(c.declaration for c in machine.graph.conversions), *machine.plugins.runners.values()]
+    for there in machine.plugins.environments.values():
+        found[spelt("python", there.name)] = there.version
     for one in declared:
+        if environment_of(one) is not None:
+            found |= {name: text for name, text in machine.versions(one).items() if _tells(name)}
+            continue
         for requirement in one.requirements:
             for text in requirement.any_of if isinstance(requirement, Requirement) else ():
                 name = availability.parse(text).name
@@ -114,3 +120,8 @@ def environment(machine: Machine) -> dict[str, str]:
                 if version:
                     found[name] = version
     return found
+
+
+def _tells(name: str) -> bool:
+    """Whether it is a version, and nothing that only keys are made of."""
+    return split(name)[0] != "source"

@@ -106,8 +106,8 @@ class Session:
             if stage == NEEDED:
                 raise
             self.interruption.signal = getattr(error, "signal", "SIGINT")
-            outcome = Failed(f"the run was interrupted by {self.interruption.signal}", 0.0, None, None, True)
-            outcome, made = attrs.evolve(outcome, interrupted=True), self.run.folder
+            reason = f"the run was interrupted by {self.interruption.signal}"
+            outcome, made = Failed(reason, 0.0, skipped=True, interrupted=True), self.run.folder
         self._finished(name, stage, outcome, judge)
         return outcome, made
 
@@ -149,7 +149,7 @@ class Session:
                     made.mkdir()
                     build(made)
                 else:
-                    made = self.store(key, build)
+                    made = self.store(key, build, None if stage == NEEDED else self.left)
             return _stored(made, job), made
         except _NotKeptError as ended:
             outcome = ended.outcome
@@ -158,6 +158,8 @@ class Session:
             return outcome, folder
         except WorkspaceError as error:
             return Failed(str(error), 0.0, folder / "log.txt"), folder
+        except OSError as error:  # its folder cannot be written
+            return Failed(f"{type(error).__name__}: {error}", 0.0), folder
 
     def _free(self) -> int:
         return shutil.disk_usage(self.workspace.path).free
@@ -173,10 +175,10 @@ class Session:
         self.run.uses(key)
         return self.workspace.object(key)
 
-    def store(self, key: str, build: Callable[[Path], None]) -> Path:
+    def store(self, key: str, build: Callable[[Path], None], patience: float | None = None) -> Path:
         """The folder of an object, built unless it is there; it stays, as this run uses it."""
         self.run.uses(key)
-        return self.workspace.store(key, build)
+        return self.workspace.store(key, build, patience)
 
     def recall(self, job: Job[T], key: str | None) -> tuple[T, Path] | None:
         """What a step made when it was performed before, with its folder; None where it was not."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import itertools
+import math
 import os
 import re
 import secrets
@@ -175,19 +176,22 @@ class Workspace:
         intact = expected == [status.st_size for status in found if stat.S_ISREG(status.st_mode)]
         return folder / "content" if intact else None
 
-    def store(self, key: str, build: Callable[[Path], None]) -> Path:
+    def store(self, key: str, build: Callable[[Path], None], patience: float | None = None) -> Path:
         """The folder of the object, built unless it is there: ``build(folder)`` fills an empty folder.
 
-        Runs that want the same key wait for the one that builds it. Whatever ``build`` raises is passed on and
-        leaves nothing; a damaged object is moved aside and built anew. Raises WorkspaceError where the disk is
-        full or the folder holds a link or a device.
+        Runs that want the same key wait for the one that builds it, at most ``patience`` seconds. Whatever ``build``
+        raises is passed on and leaves nothing; a damaged object is moved aside and built anew. Raises WorkspaceError
+        where the disk is full, the folder holds a link or a device, or the other run takes too long.
         """
         found = self.object(key)
         if found is not None:
             return found
         lock = FileLock(self.path / "locks" / f"{key}.lock")
         with _explained(self.path):
-            lock.acquire()
+            try:
+                lock.acquire(timeout=-1 if patience is None or patience == math.inf else max(patience, 0.0))
+            except Timeout:
+                raise WorkspaceError("another run in the workspace is at work on the same step, for too long") from None
         try:
             return self.object(key) or self._build(key, build)
         finally:
