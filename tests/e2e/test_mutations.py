@@ -25,7 +25,6 @@ def mutants_torch(monkeypatch):
 
 
 @pytest.mark.long
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_what_is_wrong_is_caught_and_what_is_honest_is_taken(mutants_torch, tmp_path, family):
     trial = mutants_torch.trial(family, tmp_path)

@@ -227,7 +227,7 @@ class Judge:
         return OK, [why] if strictly else []
 
     def _agree(self, rows: Mapping[str, Outputs], beside: Sequence[Outputs], signature: Signature) -> str:
-        """A row's result is the same, within the bar, in a batch of any size and alone."""
+        """A row's result is the same in a batch of any size and alone, each of which may be off by the bar."""
         named = {batch.name: batch for batch in (*self._reference.batches, *self._reference.neighbours)}
         pairs = [(name, row, f"batch 1{name[len(name.partition(' (')[0]) :]}") for name, row in rows.items()]
         alone = dict(rows)
@@ -252,7 +252,7 @@ class Judge:
         """Ranks have a share of all positions to go by, which one row does not."""
         given = self._given.get(off.output)
         free = given is not None and given.top1 is not None and self._reference.noise[off.output].exact
-        return free or verification.within(off, self._derived, self._given)
+        return free or verification.excess(off, self._derived, self._given) <= 2.0
 
     def _changed(self, before: Outputs, after: Outputs, kept: Outputs, share: float) -> str:
         """What differs between two answers to the same question by more than this share of its scale; "" if nothing."""

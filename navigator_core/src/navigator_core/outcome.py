@@ -69,10 +69,8 @@ def _bars(candidates: Sequence[Candidate], task: Task) -> list[str]:
         if precision.name in judged and precision.epsilon > own.epsilon:
             decides = f"bar of {precision.name}: what verify= says"
             told.append(decides if request.verify is not None else verification.explain_reduced(own, precision))
-    for output, tolerance in given.items():
-        fits = tolerance.mask is None or output in value.masks
-        told.append(verification.explain_given(output, tolerance if fits else attrs.evolve(tolerance, mask=None)))
-    return told
+    said = (verification.explain_given(output, one, value.masks.get(output)) for output, one in given.items())
+    return [*told, *filter(None, said)]
 
 
 def offers(made: Report) -> list[str]:
