@@ -20,7 +20,7 @@ OWN = ("ended by SIGKILL", "lost its worker", "Interrupted: interrupted by", "di
 
 
 @pytest.mark.parametrize(
-    ("kills", "seed", "seconds"), [(10, 1, 300), pytest.param(50, 2, 1200, marks=pytest.mark.long)]
+    ("kills", "seed", "seconds"), [(10, 1, 600), pytest.param(50, 2, 2400, marks=pytest.mark.long)]
 )
 def test_kills_at_random_moments_cost_no_step_that_was_finished(kills, seed, seconds, tmp_path, folder, expected):
     rng = random.Random(seed)
