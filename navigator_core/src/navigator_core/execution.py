@@ -225,7 +225,10 @@ class Workers:
         active: _Worker | None = None
         over = False
         try:
-            active = self._worker(job.kind)
+            try:
+                active = self._worker(job.kind)
+            except TimeoutError:
+                return f"was not begun: its worker was not ready after {START_TIMEOUT:.0f} s"
             active.send({"do": "run", "folder": str(folder), "memory": memory})
             while True:
                 message = active.receive(deadline)
