@@ -23,6 +23,7 @@ nox.options.sessions = [
     "wheels",
     "tests_core",
     "tests_example",
+    "tests_openvino",
     "tests_onnx",
     "tests_torch",
     "tests_jax",
@@ -45,6 +46,8 @@ BENCHMARKS = (
     "call_overhead",
     "optimize_time",
     "optimize_overhead",
+    "resume",
+    "worker_reuse",
     "winner",
 )
 
@@ -104,6 +107,13 @@ def tests_example(session: nox.Session) -> None:
 
 
 @nox.session
+def tests_openvino(session: nox.Session) -> None:
+    """The OpenVINO plugin with neither torch nor ONNX Runtime; onnx makes its test models."""
+    session.install(*CONSTRAINTS, *PYTEST, "-e", CORE, "-e", "./plugins/navigator_openvino[int8]", "onnx")
+    _pytest(session, "tests/openvino")
+
+
+@nox.session
 def tests_onnx(session: nox.Session) -> None:
     """The ONNX plugin without torch."""
     session.install(*CONSTRAINTS, *PYTEST, "-e", CORE, "-e", "./navigator_onnx[cpu,slim]")
@@ -136,7 +146,7 @@ def tests_e2e(session: nox.Session) -> None:
 @nox.session
 def tests_long(session: nox.Session) -> None:
     """What takes minutes: fault injection, fuzzing, large models, repeated whole runs; not part of the default."""
-    _install_everything(session, navigator_jax="[onnx]")
+    _install_everything(session, navigator_jax="[onnx]", navigator_openvino="[int8]")
     session.install(*CONSTRAINTS, "flax", "equinox")
     if not session.posargs:
         _pytest(session, "-m", "together", "tests/jax")  # the way to ONNX, whose packages are 400 MB
@@ -146,7 +156,7 @@ def tests_long(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """What the performance claims rest on; takes long and wants a quiet machine: `nox -s bench [-- winner --quick]`."""
-    _install_everything(session)
+    _install_everything(session, navigator_openvino="[int8]")
     options = [argument for argument in session.posargs if argument.startswith("-")] or ["--save"]
     for name in [argument for argument in session.posargs if not argument.startswith("-")] or BENCHMARKS:
         session.run("python", f"benchmarks/{name}.py", *options, env=OFFLINE)

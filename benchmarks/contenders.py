@@ -63,12 +63,37 @@ def script(model: str, batch: int) -> Call:
 
 
 def onnxruntime(model: str, batch: int, path: str) -> Call:
-    """A session of ONNX Runtime with its defaults; numpy in, numpy out."""
+    """A session of ONNX Runtime with its defaults; tensors of torch in and out, as for all others."""
     import onnxruntime as ort
 
     session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
-    ready = [{name: tensor.numpy() for name, tensor in one.items()} for one in _inputs(model, batch)]
-    return lambda i: session.run(None, ready[i % INPUTS])
+    ready = _inputs(model, batch)
+
+    def call(i: int) -> torch.Tensor:
+        given = {name: tensor.numpy() for name, tensor in ready[i % INPUTS].items()}
+        return torch.from_numpy(session.run(None, given)[0])
+
+    return call
+
+
+def openvino(model: str, batch: int, path: str, hint: str | None = None) -> Call:
+    """OpenVINO on the CPU, tuned for latency and for this batch; tensors of torch in and out, as for all others.
+
+    ``hint`` is the precision of inference, "f32" or "bf16"; None leaves it to OpenVINO.
+    """
+    with models.no_telemetry():
+        import openvino as ov
+    ready = _inputs(model, batch)
+    read = ov.Core().read_model(path)
+    read.reshape({name: tuple(tensor.shape) for name, tensor in ready[0].items()})
+    config = {"PERFORMANCE_HINT": "LATENCY", **({"INFERENCE_PRECISION_HINT": hint} if hint else {})}
+    request = ov.Core().compile_model(read, "CPU", config).create_infer_request()
+
+    def call(i: int) -> torch.Tensor:
+        given = {name: tensor.numpy() for name, tensor in ready[i % INPUTS].items()}
+        return torch.from_numpy(request.infer(given, share_inputs=True)[0])
+
+    return call
 
 
 def similarity(build: str, given: Mapping[str, Any]) -> float:
@@ -82,8 +107,6 @@ def similarity(build: str, given: Mapping[str, Any]) -> float:
         with torch.inference_mode():
             expected = models.tensor(source(**one)).flatten(1)
         output: Any = call(i)
-        if isinstance(output, list):
-            output = torch.from_numpy(output[0])
         found.append(torch.cosine_similarity(models.tensor(output).float().flatten(1), expected).min().item())
     return min(found)
 

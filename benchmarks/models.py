@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -118,6 +119,31 @@ def export_onnx(name: str, path: str, quantized: str | None = None) -> None:
         quant_pre_process(path, f"{quantized}.ready", skip_symbolic_shape=True)
         settings = {"op_types_to_quantize": ["MatMul", "Gemm"], "per_channel": True, "weight_type": QuantType.QInt8}
         quantize_dynamic(f"{quantized}.ready", quantized, **settings)
+
+
+def quantize_by_nncf(name: str, path: str, quantized: str) -> None:
+    """An ONNX file as OpenVINO IR in int8, as NNCF's documentation shows it, on the samples that Navigator is given."""
+    with no_telemetry():
+        import nncf
+        import openvino as ov
+
+    calls = [{key: value.numpy() for key, value in one.items()} for one in samples(name)]
+    kind = nncf.ModelType.TRANSFORMER if name == "minilm" else None
+    made = nncf.quantize(ov.convert_model(path), nncf.Dataset(calls), model_type=kind, subset_size=len(calls))
+    ov.save_model(made, quantized, compress_to_fp16=False)
+
+
+@contextmanager
+def no_telemetry() -> Iterator[None]:
+    """OpenVINO and NNCF, imported meanwhile, send nothing: they hold a machine with this variable for one of a CI."""
+    before = os.environ.get("CI")
+    os.environ["CI"] = "true"
+    try:
+        yield
+    finally:
+        os.environ.pop("CI")
+        if before is not None:
+            os.environ["CI"] = before
 
 
 def _minilm() -> nn.Module:

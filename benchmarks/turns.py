@@ -19,8 +19,8 @@ import common
 from attrs import frozen
 
 from navigator_core.contestant import measure_slice
+from navigator_core.processes import end_with_parent
 from navigator_core.profiling import time_calls
-from navigator_core.worker import die_with_parent
 
 SLICE = 0.05
 """The least seconds of a slice: shorter ones time how caches and clocks recover from the one before."""
@@ -130,7 +130,7 @@ def serve(build: str, given: Mapping[str, Any], slices: Iterable[str], say: Call
 
 def main() -> None:
     """Run as a process: stdout is for answers alone, so what libraries print goes to stderr."""
-    die_with_parent()
+    end_with_parent()
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     serve(sys.argv[1], json.loads(sys.argv[2]), sys.stdin, lambda value: print(value, file=answers, flush=True))

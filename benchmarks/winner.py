@@ -1,4 +1,4 @@
-"""Is the winner that Navigator picks as fast as the best that torch and ONNX Runtime reach by hand?
+"""Is the winner that Navigator picks as fast as the best that torch, ONNX Runtime and OpenVINO reach by hand?
 
 Two questions for each model and batch size: with the defaults, of what computes in fp32; and with `precisions=("fp32",
 "bf16", "int8")` and a metric, of whatever passes the same bar of accuracy. First every raw tool runs once, side by
@@ -20,6 +20,7 @@ from common import Table
 from turns import Contender, run
 
 import navigator as nav
+from navigator_core.availability import installed_version
 from navigator_core.results import Estimate
 from navigator_core.statistics import ratio
 
@@ -31,7 +32,8 @@ DROP = 0.01
 MODES = ("fp32", "reduced")
 COLUMNS = ("model", "batch", "mode", "winner", "against", "winner's speed [95 %]", "winner ms", "other ms", "met")
 ABOUT = (
-    "The speed of Navigator's winner over that of a raw tool called by hand: the geometric mean over fresh processes "
+    "The speed of Navigator's winner over that of a raw tool called by hand, tensors of torch in and out: the "
+    "geometric mean over fresh processes "
     f"with its 95 % interval; above 1 the winner is faster. Met: the lower end is at least {TARGET}. Mode reduced: "
     f"bf16 and int8 are allowed to both where the cosine with the source's output is at least {1 - DROP}."
 )
@@ -90,7 +92,7 @@ def by_hand(model: str, batch: int, folder: Path) -> dict[str, list[Contender]]:
     if not quantized.exists():
         common.call_fresh("models:export_onnx", name=model, path=str(plain), quantized=str(quantized))
     same = {"model": model, "batch": batch}
-    return {
+    found = {
         "fp32": [
             Contender("eager", "contenders:eager", same),
             Contender("torch.compile", "contenders:compiled", same),
@@ -104,6 +106,17 @@ def by_hand(model: str, batch: int, folder: Path) -> dict[str, list[Contender]]:
             Contender("ONNX Runtime, int8", "contenders:onnxruntime", {**same, "path": str(quantized)}),
         ],
     }
+    if installed_version("openvino"):
+        in_openvino = {**same, "path": str(plain)}
+        found["fp32"] += [Contender("OpenVINO", "contenders:openvino", {**in_openvino, "hint": "f32"})]
+        found["reduced"] += [Contender("OpenVINO, bf16", "contenders:openvino", {**in_openvino, "hint": "bf16"})]
+    if installed_version("openvino") and installed_version("nncf"):
+        by_nncf = folder / f"{model}-nncf.xml"
+        if not by_nncf.exists():
+            common.call_fresh("models:quantize_by_nncf", name=model, path=str(plain), quantized=str(by_nncf))
+        in_int8 = Contender("OpenVINO, int8 by NNCF", "contenders:openvino", {**same, "path": str(by_nncf)})
+        found["reduced"] += [in_int8]
+    return found
 
 
 def screened(contenders: dict[str, list[Contender]], seconds: float) -> dict[str, list[Contender]]:

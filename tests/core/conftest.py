@@ -1,12 +1,21 @@
 """What several modules of these tests share: reviewed golden files, and short runs in a workspace of their own."""
 
 import os
+import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent))  # for `zip_records` beside the tests: importlib mode adds no path
+
 import pytest
+from hypothesis import settings
 
 from navigator_core import optimize as engine
 from navigator_core import request
+
+from . import faults
+
+settings.register_profile("unhurried", deadline=None)  # whatever else the machine does
+settings.load_profile("unhurried")
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -34,3 +43,30 @@ def optimize(tmp_path, monkeypatch):
         return engine.optimize(model, samples, request.checked(**asked))
 
     return run
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Where `faults` runs: its workspace, what it counts and what it is to do wrong."""
+    return placed(tmp_path, monkeypatch)
+
+
+def placed(folder, patch):
+    """Workers find the plugin beside this file only if we say so."""
+    patch.setenv("FAULTY", str(folder))
+    patch.setenv("NAVIGATOR_PROGRESS", "0")
+    patch.syspath_prepend(Path(__file__).parent)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def expected(tmp_path_factory):
+    """What comes of a run in which nothing goes wrong."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = placed(tmp_path_factory.mktemp("undisturbed"), patch)
+        found = faults.summary(faults.optimize(folder / "workspace"))
+        assert faults.done(folder) == faults.ONCE
+        assert faults.begun(folder)["source eager"] == faults.ASKED
+    assert {one["status"] for one in found["candidates"].values()} == {"ok"}
+    assert found["best"].endswith("[fp32] @ mini-runtime")
+    return found

@@ -232,7 +232,7 @@ def test_another_zip_is_refused(tmp_path):
 
 def test_a_zip_behind_other_content_is_refused(packed):
     packed.write_bytes(b"#!/bin/sh\nrm -rf ~\n" + packed.read_bytes())
-    refused(packed, "first member")
+    refused(packed, "its directory is not where it is said to be")
 
 
 @pytest.mark.parametrize(
@@ -280,22 +280,6 @@ def test_a_missing_and_an_extra_file_are_named(tmp_path):
     refused(forge(tmp_path / "less.nav", files, [("a", b"x")]), "lacks b, which its manifest lists")
     more = [("a", b"x"), ("b", b"y"), ("c", b"z")]
     refused(forge(tmp_path / "more.nav", files, more), "holds c, which its manifest does not list")
-
-
-def test_an_archive_by_a_newer_navigator_says_what_to_install(tmp_path):
-    refused(
-        forge(tmp_path / "m.nav", schema=2, files={"whatever": "the future brings"}), "install a newer navigator-core"
-    )
-
-
-def test_an_older_schema_is_migrated_where_a_migration_exists(tmp_path, monkeypatch):
-    path = forge(tmp_path / "m.nav", schema=0, files=None)
-    monkeypatch.setattr(archive, "MIGRATIONS", {})
-    refused(path, "cannot read any more")
-    listed = {"a.bin": {"size": 100, "sha256": hashlib.sha256(b"a" * 100).hexdigest()}}
-    monkeypatch.setitem(archive.MIGRATIONS, 0, lambda old: old | {"schema": 1, "files": listed})
-    with Archive.open(path) as opened:
-        assert opened.names() == ("a.bin",)
 
 
 @pytest.mark.parametrize(
@@ -370,7 +354,7 @@ def test_a_size_forged_everywhere_is_found_when_the_file_is_read(tmp_path, size,
     manifest = json.dumps({"schema": 1, "files": listed}).encode()
     path = forge(tmp_path / "m.nav", members=[deflated("a.bin", content, method)], manifest=manifest)
     forge_size(path, "a.bin", size)
-    with Archive.open(path) as opened, pytest.raises(PackageError):
+    with pytest.raises(PackageError), Archive.open(path) as opened:
         opened.read("a.bin", 10_000)
 
 

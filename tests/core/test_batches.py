@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from navigator_core import Dim, Signature, TensorSpec
-from navigator_core.batches import as_given, first_row, neighbours, pooled, rows, vary
+from navigator_core.batches import KEPT, as_given, needed, neighbours, one_row, pooled, rows, vary
 
 BATCH = Dim("batch", 1, 8)
 TIME = Dim("time", 1, 9)
@@ -31,8 +31,8 @@ def sample(batch, time=4, seed=0, table=TABLE):
 
 
 def test_samples_as_they_are_come_first_and_know_their_rows():
-    made = as_given([sample(2), sample(5)], SIGNATURE, most=1)
-    assert [(batch.name, batch.size, batch.synthetic) for batch in made] == [("sample 0", 2, 0)]
+    made = as_given([sample(2), sample(5)], SIGNATURE)
+    assert [(batch.name, batch.size, batch.synthetic) for batch in made] == [("sample 0", 2, 0), ("sample 1", 5, 0)]
     assert rows(sample(5), SIGNATURE) == 5
     assert rows({"table": TABLE}, Signature((TensorSpec("table", "int64", (3,)),))) == 1
 
@@ -84,21 +84,31 @@ def test_batches_are_the_same_each_time():
         np.testing.assert_equal(dict(a.inputs), dict(b.inputs))
 
 
-def test_neighbours_share_the_first_row_and_no_other():
-    first, other = neighbours([sample(2)], SIGNATURE)
-    np.testing.assert_array_equal(first.inputs["x"][0], other.inputs["x"][0])
-    np.testing.assert_array_equal(first.inputs["h"][:, 0], other.inputs["h"][:, 0])
+def test_samples_are_needed_that_come_first_or_reach_an_end_of_a_dynamic_axis():
+    samples = [sample(2, time) for time in (5, 6, 5, 6, 9, 3, 9)]
+    assert needed(samples, SIGNATURE, most=2) == {"sample 0", "sample 1", "sample 4", "sample 5"}
+    assert needed(samples[:2], SIGNATURE) == {"sample 0", "sample 1"}
+
+
+def test_neighbours_share_the_row_in_the_middle_and_no_other():
+    first, other, alone = neighbours([sample(2)], SIGNATURE)
+    assert alone.size == 1
+    np.testing.assert_array_equal(alone.inputs["x"][0], first.inputs["x"][KEPT])
+    np.testing.assert_array_equal(first.inputs["x"][KEPT], other.inputs["x"][KEPT])
+    np.testing.assert_array_equal(first.inputs["h"][:, KEPT], other.inputs["h"][:, KEPT])
     assert first.size == other.size == 3
-    assert not {row.tobytes() for row in first.inputs["x"][1:]} & {row.tobytes() for row in other.inputs["x"][1:]}
+    beside, others = ({b.inputs["x"][i].tobytes() for i in (0, 2)} for b in (first, other))
+    assert len(beside) == len(others) == 2
+    assert not beside & others
 
 
 def test_without_a_batch_axis_there_are_no_neighbours():
-    assert neighbours([{"table": TABLE}], Signature((TensorSpec("table", "int64", (3,)),))) is None
+    assert neighbours([{"table": TABLE}], Signature((TensorSpec("table", "int64", (3,)),))) == ()
 
 
-def test_the_first_row_is_taken_along_each_outputs_own_batch_axis():
+def test_a_row_is_taken_along_each_outputs_own_batch_axis():
     outputs = {"y": np.arange(6).reshape(2, 3), "n": np.array([3])}
-    assert {name: row.tolist() for name, row in first_row(outputs, SIGNATURE).items()} == {"y": [[0], [3]]}
+    assert {name: row.tolist() for name, row in one_row(outputs, SIGNATURE, 0).items()} == {"y": [[0], [3]]}
 
 
 @pytest.mark.parametrize(
@@ -125,3 +135,8 @@ def test_a_variation_of_an_infinite_value_stays_infinite():
     varied = vary({"x": array}, [{"x": array}], np.random.default_rng(0))["x"]
     assert np.isposinf(varied[2])
     assert np.isneginf(varied[3])
+
+
+def test_a_mask_without_the_batch_axis_is_every_rows():
+    mask = np.array([True, False])
+    assert one_row({"y": mask}, SIGNATURE, 2)["y"] is mask

@@ -20,6 +20,8 @@ from navigator_core.plugins import BrokenPlugin, PluginInfo, Plugins
 
 FACTORIES = """
 import time
+import traceback
+from pathlib import Path
 import numpy as np
 
 print("importing is loud")
@@ -47,6 +49,16 @@ def broken():
 
 def slow():
     return sleeps, ONES
+
+def sleeps_later(x):
+    # when it is a candidate: what asks first only wants to know what it means
+    if any(frame.name == "evaluate" for frame in traceback.extract_stack()):
+        Path("asleep").touch()
+        time.sleep(1000)
+    return x * 2
+
+def slow_later():
+    return sleeps_later, ONES
 
 def raises():
     raise OSError("no weights here")
@@ -174,6 +186,20 @@ def test_budgets_are_seconds(typed, seconds):
 def test_a_budget_that_cannot_be_read_says_how_to_write_it(typed):
     with pytest.raises(RequestError, match="write it as 90s, 10min or 1h"):
         arguments.budget(typed)
+
+
+@pytest.mark.parametrize(
+    ("typed", "size"),
+    [(None, None), ("1000", 1000), ("512MiB", 2**29), ("1.5 GiB", 3 * 2**29), ("7B", 7), ("2TiB", 2**41)],
+)
+def test_memory_limits_are_bytes(typed, size):
+    assert arguments.size(typed) == size
+
+
+@pytest.mark.parametrize("typed", ["", "GiB", "-3GiB", "4GB", "4g"])
+def test_a_memory_limit_that_cannot_be_read_says_how_to_write_it(typed):
+    with pytest.raises(RequestError, match="write it as 512MiB or 4GiB"):
+        arguments.size(typed)
 
 
 def test_shapes_and_ranges_are_read():
@@ -421,6 +447,8 @@ def test_a_module_that_raises_shows_its_own_traceback(here):
         (["--samples", "s.npz"], "there are no samples 's.npz'"),
         (["--budget", "soon"], "cannot read --budget"),
         (["--budget", "0"], "budget must be a positive number"),
+        (["--memory-limit", "much"], "cannot read --memory-limit"),
+        (["--memory-limit", "0"], "memory_limit must be a positive number"),
         (["--option", "opset=3"], "cannot read --option"),
         (["--shape", "x"], "cannot read --shape"),
         (["--limit", "p99"], "cannot read the limit"),
@@ -435,6 +463,10 @@ def test_a_module_that_raises_shows_its_own_traceback(here):
 def test_a_wrong_request_is_one_message(desk, command, typed, said):
     assert said in refused(command, "model.toy", *typed)
     assert not (desk / "navigator_workspace").exists()
+
+
+def test_a_share_that_is_none_is_one_message(desk):
+    assert "top1 must be a share of all positions" in refused("optimize", "model.toy", "--top1", "2")
 
 
 def test_an_unknown_flag_is_a_usage_error(desk):
@@ -533,10 +565,22 @@ def test_the_version_is_printed():
 
 def test_a_factory_is_optimized_saved_and_shown(desk):
     done = navigator(
-        "optimize", "factories:good", "--batch-size", 1, "--save", "double.nav", "--html", "r.html", "--json", check=0
+        "optimize",
+        "factories:good",
+        "--batch-size",
+        1,
+        "--save",
+        "double.nav",
+        "--html",
+        "r.html",
+        "--json",
+        "--top1",
+        0.9,
+        check=0,
     )
     report = json.loads(done.stdout)
     assert report["best"] == "python @ python"
+    assert report["candidates"][0]["verdict"]["outputs"]["output"]["top1"] == 1.0
     assert "importing is loud" in done.stderr
     assert (desk / "r.html").read_text().lstrip().startswith("<!DOCTYPE html>")
     assert navigator("show", "double.nav", check=0).stdout.splitlines()[-1].startswith("best: python @ python")
@@ -612,6 +656,29 @@ def test_ctrl_c_is_a_message_and_leaves_no_process_behind(desk):
     assert out == ""
     assert err.splitlines()[-1] == "error: interrupted; the steps that were finished are kept in the workspace"
     assert "Traceback" not in err
+    assert not children_in(desk)
+
+
+def test_what_was_finished_before_sigterm_is_printed_and_saved(desk):
+    command = [sys.executable, "-m", "navigator_core.cli", "optimize", "factories:slow_later", "--batch-size", "1"]
+    with subprocess.Popen(
+        [*command, "--json", "--html", "partial.html"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            deadline = time.monotonic() + 60
+            while not (desk / "asleep").exists() and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert (desk / "asleep").exists(), "no candidate was ever run"
+            process.terminate()
+            out, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert process.returncode == 143
+    (candidate,) = json.loads(out)["candidates"]
+    assert candidate["status"] == "skipped"
+    assert candidate["reason"] == "the run was interrupted by SIGTERM"
+    assert "interrupted by SIGTERM" in (desk / "partial.html").read_text()
+    assert err.splitlines()[-1] == "error: interrupted; the steps that were finished are kept in the workspace"
     assert not children_in(desk)
 
 

@@ -203,7 +203,8 @@ def test_a_flood_of_output_goes_to_the_log_and_its_last_lines_into_the_reason(ru
     outcome = run("flood")
     assert outcome.reason.startswith("ended with exit code 5 before it had a result; last lines: ")
     assert outcome.reason.endswith("| the end")
-    assert outcome.log.stat().st_size > 10_000_000
+    assert 2_000_000 < outcome.log.stat().st_size < 4_000_000
+    assert "bytes left out here" in outcome.log.read_text()
 
 
 def test_all_that_a_step_emits_is_heard_in_order(run):
@@ -223,7 +224,10 @@ def test_a_listener_that_raises_ends_the_step_and_all_it_started(run):
 
 
 def test_a_step_that_kills_its_worker_costs_nothing_but_itself(run):
-    assert run("kill_worker").reason == "lost its worker, which ended (EOFError)"
+    assert (
+        run("kill_worker").reason
+        == "lost its worker, which was ended by SIGKILL, as the kernel does when memory runs out"
+    )
     assert isinstance(run("echo", "still here"), Done)
 
 

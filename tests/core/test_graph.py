@@ -27,12 +27,13 @@ def plugins(*edges, frameworks=("torch",), formats=(), runners=()):
     )
 
 
-def edge(text, *variants, requirements=(), kind=None):
+def edge(text, *variants, requirements=(), kind=None, from_passes=True):
     """ "torch->onnx": exporter from torch, else converter."""
     source, target = text.split("->")
     kind = kind or (Exporter if source == "torch" else Converter)
     made = tuple(Variant(v) if isinstance(v, str) else v for v in variants)
-    return kind(source=source, target=target, implementation=REF, variants=made, requirements=requirements)
+    more = {} if from_passes or kind is Exporter else {"from_passes": False}
+    return kind(source=source, target=target, implementation=REF, variants=made, requirements=requirements, **more)
 
 
 def absent(*names):
@@ -171,6 +172,17 @@ def test_a_path_goes_on_after_a_pass():
     assert "torch->onnx[dynamo]; onnx->onnx[fp16]; onnx->onnx[slim]" not in found
 
 
+def test_a_converter_that_does_not_start_from_passes_starts_from_what_nobody_changed():
+    edges = [edge("torch->onnx", "", Variant("half", precision=FP16)), edge("onnx->onnx", "slim"), edge("onnx->plan")]
+    own = plugins(*edges, edge("onnx->ir", from_passes=False), edge("ir->ir", "int8"), formats=("onnx", "plan", "ir"))
+    found = names(paths(build(own, absent()), "torch", limit=4))
+    assert [name for name in found if name.endswith("ir") or name.endswith("ir[int8]")] == [
+        "torch->onnx; onnx->ir",
+        "torch->onnx; onnx->ir; ir->ir[int8]",
+    ]
+    assert {"torch->onnx; onnx->onnx[slim]; onnx->plan", "torch->onnx[half]; onnx->plan"} <= set(found)
+
+
 def test_targets_keep_only_what_leads_to_them():
     assert names(paths(GRAPH, "torch", targets=["torchscript"])) == ["", "torch->torchscript"]
     assert names(paths(GRAPH, "torch", targets=["torch"])) == [""]
@@ -197,6 +209,7 @@ random_edges = st.lists(
         st.sampled_from(FORMATS),
         st.sampled_from([(), ("x",), ("x", "y"), ("x", "y", "z")]),
         st.booleans(),
+        st.booleans(),
     ),
     max_size=8,
     unique_by=lambda drawn: drawn[:2],
@@ -207,7 +220,10 @@ random_edges = st.lists(
 def random_paths(draw):
     """A graph with some unavailable edges, a limit, targets or None, and all paths from "torch"."""
     drawn = [one for one in draw(random_edges) if one[1] != "torch"]
-    edges = [edge(f"{a}->{b}", *v, requirements=("gone",) if gone else ()) for a, b, v, gone in drawn]
+    edges = [
+        edge(f"{a}->{b}", *v, requirements=("gone",) if gone else (), from_passes=goes_on)
+        for a, b, v, gone, goes_on in drawn
+    ]
     graph = build(plugins(*edges, formats=FORMATS[1:]), absent("gone"))
     limit = draw(st.integers(0, 4))
     targets = draw(st.none() | st.sets(st.sampled_from(FORMATS)))
@@ -277,7 +293,8 @@ def walks(graph, limit):
             entered = {"torch", *(taken.target for taken in path)}
             passes = [taken.name for taken in path if taken.source == taken.target]
             fresh = c.name not in passes and len(passes) < PASSES if c.source == c.target else c.target not in entered
-            if c.source == here and fresh:
+            follows = getattr(c.declaration, "from_passes", True) or not passes
+            if c.source == here and fresh and follows:
                 found.append((*path, c))
     return found
 

@@ -95,6 +95,38 @@ def test_what_is_loaded_takes_and_returns_the_frameworks_own_tensors(report):
         np.testing.assert_allclose(answer.value, layer()(x).value, rtol=1e-2)
 
 
+class Noisy(mini.Model):
+    """Another answer every time."""
+
+    def __call__(self, x):
+        answer = super().__call__(x).value
+        return mini.Array(answer + np.random.default_rng().random(answer.shape, answer.dtype))
+
+
+def test_what_is_converted_from_a_stochastic_source_is_skipped_unless_the_user_says_what_is_right(tmp_path):
+    noisy = Noisy(layer().weight, layer().bias)
+    asked = {"workspace": tmp_path, "batch_sizes": [1], "precisions": ["fp32"]}
+    with using(mini):
+        found = by_name(nav.optimize(noisy, SAMPLES, **asked))
+        allowed = by_name(nav.optimize(noisy, SAMPLES, verify=lambda references, candidates: True, **asked))
+    converted = found[f"{DENSE}[fp32] @ mini-runtime"]
+    assert converted.status == "skipped"
+    assert converted.reason == "the source is stochastic, so that nothing can be compared with it"
+    assert "verify=" in converted.remedy
+    assert {name: c.status for name, c in allowed.items()} == dict.fromkeys(found, "ok")
+
+
+def test_its_reduced_precision_wins_by_rank_and_never_by_a_mask(tmp_path):
+    with using(mini):
+        report = optimize(tmp_path, tolerance=nav.Tolerance(top1=0.9), batch_sizes=[1])
+    assert set(report.precisions) == {"fp16", "fp32"}
+    half = by_name(report)[f"{DENSE}[fp16] @ mini-runtime"]
+    assert half.reason is None
+    assert half.verdict.outputs["output"].top1 > 0.9
+    assert report.bar.splitlines()[1].startswith("bar of fp16: 8,192 times that of fp32")
+    assert report.bar.splitlines()[2] == "bar of output 'output', as given: the first place in 0.9 of all positions"
+
+
 def test_its_formats_runners_and_profiler_are_known_like_all_others():
     with using(mini) as found:
         assert set(nav.formats()) == {"python", "mini", "mini-json", "mini-npz"}

@@ -63,9 +63,9 @@ def test_a_function_is_verified_measured_and_given_back(optimize):
     assert (best.name, best.status, best.precision, best.path, best.reason) == (BASELINE, "ok", "fp32", None, None)
     assert best.verdict.ok
     assert best.verdict.checks == dict.fromkeys(best.verdict.checks, "ok")
-    assert {"sample 0", "batch 1", "batch 2", "batch 3", "repeated call", "rows independent"} == set(
-        best.verdict.checks
-    )
+    calls = {"sample 0", "batch 1", "batch 2", "batch 3"}
+    alone = {"order of calls", "repeated call", "rows independent", "batch sizes agree"}
+    assert set(best.verdict.checks) == calls | alone
     assert [m.batch_size for m in best.measurements] == [1, 2]
     for measurement in best.measurements:
         assert measurement.p50.low <= measurement.p50.value <= measurement.p50.high
@@ -172,8 +172,7 @@ def test_verify_gates_the_source_too_and_gets_what_the_source_returns(optimize):
     ("metric", "status", "reason"),
     [
         (nav.Metric("mean", lambda model: model(X).mean(), minimum=-9), "ok", None),
-        (nav.Metric("mean", lambda model: model(X).mean(), minimum=9), "incorrect", "mean: mean is "),
-        (nav.Metric("mean", lambda model: float("nan")), "incorrect", "mean: mean is nan"),
+        (lambda references, candidates: None, "incorrect", "verify: the user's verify function returned None"),
         (lambda references, candidates: {}["no such key"], "failed", "verify: raised KeyError: 'no such key'"),
     ],
 )
@@ -181,6 +180,43 @@ def test_what_a_gate_finds_is_the_reason(optimize, metric, status, reason):
     (candidate,) = optimize(lambda x: x @ W, X, verify=metric).candidates
     assert candidate.status == status
     assert (candidate.reason or "").startswith(reason or "")
+
+
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        (nav.Metric("mean", lambda model: 1.0, minimum=9), "verify asks for: mean is 1, below the minimum 9"),
+        (nav.Metric("mean", lambda model: float("nan")), "verify asks for: mean is nan"),
+    ],
+)
+def test_a_metric_that_the_source_itself_misses_is_said_before_anything_is_tried(optimize, metric, message):
+    told = []
+    with pytest.raises(nav.RequestError, match=f"the source itself does not hold what {message}"):
+        optimize(lambda x: x @ W, X, verify=metric, observe=told.append)
+    assert told == []
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("accuracy", 0.5), r"the metric 'accuracy' needs a function\(model\) -> float, not 0.5; a bound is given by"),
+        ((len, len), "a metric's name must be a str, such as 'accuracy'"),
+        (("", len), "a metric's name must be a str"),
+        (("a", len, "0.9"), "minimum of the metric 'a' must be a number, not '0.9'"),
+        (("a", len, float("nan")), "minimum of the metric 'a' must be a number, not nan"),
+        (("a", len, None, -0.1), "max_drop of the metric 'a' must be a number that is not negative, not -0.1"),
+        (("a", len, None, True), "max_drop of the metric 'a' must be a number"),
+    ],
+)
+def test_a_metric_that_makes_no_sense_is_refused_when_it_is_made(given, message):
+    with pytest.raises(nav.RequestError, match=message):
+        nav.Metric(*given)
+
+
+def test_a_metric_that_is_called_as_a_check_is_hides_none(optimize):
+    metric = nav.Metric("batch 1", lambda model: 1.0)
+    checks = optimize(lambda x: x @ W, X, verify=metric).best.verdict.checks
+    assert checks["batch 1"] == checks["metric batch 1"] == "ok"
 
 
 def test_a_misspelt_name_is_an_error_before_anything_is_made(tmp_path):

@@ -80,6 +80,34 @@ def test_rows_that_are_made_up_are_counted_and_noted(understand):
     assert any("rows checked are seeded variations of the samples" in note for note in found.notes)
 
 
+def test_every_sample_is_run_but_for_those_that_take_too_long(understand, monkeypatch):
+    many = [X[:1] + n for n in range(20)]
+    assert sum(b.name.startswith("sample ") for b in understand(lambda x: x * 2, *many).batches) == 20
+    monkeypatch.setattr("navigator_core.reference.REFERENCE_SECONDS", -1.0)
+    found = understand(lambda x: x * 2, *many)
+    assert [b.name for b in found.batches if b.name.startswith("sample ")] == [f"sample {n}" for n in range(8)]
+    assert any(note.startswith("12 samples, from sample 8 on, were not compared as they are") for note in found.notes)
+
+
+def test_a_source_whose_rows_depend_on_the_size_of_the_batch_is_recognised(understand):
+    found = understand(lambda x: (x @ W) * np.float32(len(x)), X, batch_sizes=(1, 4))
+    assert (found.coupled, found.sized) == (False, True)
+    assert any("depends on the size of the batch in the source itself" in note for note in found.notes)
+    assert not understand(lambda x: x * 2, X).sized
+
+
+def test_what_a_mask_leaves_out_has_no_part_in_the_noise(understand):
+    mask = np.array([1, 1, 1, 1, 0])
+
+    def source(x, mask):
+        return np.where(mask[:, None] != 0, x * 2, x * 1e6)
+
+    whole = understand(source, {"x": X, "mask": mask}).noise["output"]
+    found = understand(source, {"x": X, "mask": mask}, masks={"": "mask"})
+    assert found.masks == {"output": "mask"}
+    assert found.noise["output"].scale < 10 < whole.scale
+
+
 def test_by_default_batch_sizes_double(understand):
     found = understand(lambda x: x * 2, X, batch_sizes=None)
     assert found.sizes == (1, 2, 4, 8, 16, 32, 64, 128)
@@ -216,7 +244,7 @@ def test_rows_that_influence_each_other_in_the_source_are_recognised(understand)
     assert understand(lambda x: (x - x.mean(0)) @ W, X).coupled
     found = understand(lambda x: (x - x.mean(1, keepdims=True)) @ W, X)
     assert not found.coupled
-    assert len(found.neighbours) == 2
+    assert [batch.name for batch in found.neighbours] == ["neighbours", "other neighbours", "no neighbours"]
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,25 @@ from pathlib import Path
 import attrs
 import pytest
 
-from navigator_core import FP16, FP32, Dim, Ref, Signature, TensorSpec, rendering, serde
+from navigator_core import (
+    FP16,
+    FP32,
+    Dim,
+    Ref,
+    Signature,
+    TensorSpec,
+    outcome,
+    rendering,
+    selection,
+    serde,
+    verification,
+)
 from navigator_core.candidates import Candidate, Recipe
 from navigator_core.errors import NothingCorrectError, RequestError
 from navigator_core.loading import RunnerUse
 from navigator_core.report import Report, from_dict
-from navigator_core.results import Estimate, Measurement, Objective, OutputError, Tolerance, Verdict
+from navigator_core.results import Duel, Estimate, Measurement, Objective, OutputError, Tolerance, Verdict
+from navigator_core.rules import Rules
 
 
 def estimate(value, share=0.01):
@@ -122,6 +135,68 @@ def test_a_report_in_words(golden):
     golden("report.txt", rendering.text(REPORT, width=150))
 
 
+def concluded(*candidates, duels=()):
+    """The report on these, its best selected and its notes written as in a run."""
+    rules = Rules(objective=Objective(), source="fp32", epsilons=REPORT.epsilons)
+    chosen = selection.select(candidates, rules, duels)
+    judged = {c.precision for c in candidates if c.verdict}
+    bars = [verification.explain_bar(FP32), *([verification.explain_reduced(FP32, FP16)] if "fp16" in judged else [])]
+    made = attrs.evolve(
+        REPORT,
+        candidates=selection.in_order(candidates, chosen),
+        best_name=chosen.best,
+        why=chosen.why,
+        duels=duels,
+        bar="\n".join(bars),
+    )
+    return attrs.evolve(made, notes=(*made.notes, *outcome.offers(made)))
+
+
+PLAIN = attrs.evolve(HALF, reason=None)
+WRONG_SOURCE = attrs.evolve(
+    EAGER,
+    status="incorrect",
+    reason="verify: the user's verify function said no",
+    remedy=WRONG.remedy,
+    measurements=(),
+)
+LATE = attrs.evolve(
+    BROKEN,
+    name="torch->aotinductor @ aotinductor",
+    runner="aotinductor",
+    status="skipped",
+    reason="the time budget was spent",
+    remedy="give it more time with budget=",
+)
+NEAR = attrs.evolve(
+    EAGER,
+    name="torch @ torch-compile",
+    runner="torch-compile",
+    measurements=(measured(1, 1.01e-3, 2**26),),
+    recipe=recipe("torch-compile", "torch", live=True),
+)
+SIDE_BY_SIDE = Duel(
+    candidate=ORT.name, rival=NEAR.name, batch_sizes=(1, 1), ratio=Estimate(1.01, 0.99, 1.02), verdict="tie", rounds=6
+)
+WON = attrs.evolve(SIDE_BY_SIDE, ratio=Estimate(1.12, 1.08, 1.15), verdict="better")
+
+
+@pytest.mark.parametrize(
+    ("name", "candidates", "duels"),
+    [
+        ("winner", (ORT, NEAR, EAGER), (WON,)),
+        ("tie", (ORT, NEAR, EAGER), (SIDE_BY_SIDE,)),
+        ("all-wrong", (WRONG_SOURCE, WRONG, BROKEN), ()),
+        ("nothing-available", (EAGER, ABSENT), ()),
+        ("reduced-offered", (ORT, PLAIN, EAGER), ()),
+        ("only-reduced-right", (PLAIN, WRONG, BROKEN), ()),
+        ("budget-spent", (EAGER, LATE), ()),
+    ],
+)
+def test_a_report_for_every_way_in_which_a_run_can_end(golden, name, candidates, duels):
+    golden(f"report-{name}.txt", rendering.text(concluded(*candidates, duels=duels), width=150))
+
+
 def test_a_reason_that_many_share_is_said_once_with_the_first_of_their_names():
     many = [attrs.evolve(ABSENT, name=f"torch->onnx[{number}]->tensorrt") for number in range(6)]
     told = rendering.text(attrs.evolve(REPORT, candidates=(*REPORT.candidates[:-1], *many)), width=150)
@@ -135,6 +210,19 @@ def test_a_gate_of_the_users_stands_where_there_is_no_bar():
     gated = attrs.evolve(HALF, verdict=Verdict(True, outputs, {}, {"accuracy": 0.98125}))
     assert rendering.error_and_bar(gated) == "3.0e-04 / accuracy 0.9812"
     assert rendering.error_and_bar(attrs.evolve(gated, verdict=Verdict(True, outputs, {}, {}))) == "3.0e-04 / verify="
+
+
+def test_what_decides_is_shown_where_it_is_not_the_relative_error():
+    asked = Tolerance(rtol=1e-6, atol=1e-5, top1=0.99)
+    off = OutputError(7e-5, 1.0, 5e-7, 1.0, asked, False, excess=7.0, top1=1.0)
+    shown = {
+        "7.0e-05 at most, 7 times the bar": off,
+        "5.0e-07 / top-1 0.98 of 0.99": attrs.evolve(off, excess=0.5, top1=0.98),
+        "5.0e-07 / 1.0e-06": attrs.evolve(off, excess=0.5, ok=True),
+        "5.0e-07 / top-1 1 of 0.99": attrs.evolve(off, ok=True, tolerance=attrs.evolve(asked, rtol=float("inf"))),
+    }
+    for text, output in shown.items():
+        assert rendering.error_and_bar(attrs.evolve(HALF, verdict=Verdict(output.ok, {"y": output}, {}))) == text
 
 
 def test_a_report_as_data(golden):

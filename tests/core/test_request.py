@@ -61,6 +61,8 @@ def test_what_is_given_is_kept_in_one_form(asked, field, value):
         ),
         ({"tolerance": 1e-3}, r"tolerance must be nav.Tolerance\(rtol=, atol=\)"),
         ({"tolerance": {"y": 1e-3}}, "tolerance must be"),
+        ({"memory_limit": 0}, "memory_limit must be a positive number of bytes"),
+        ({"memory_limit": "4GiB"}, "memory_limit must be a positive number of bytes"),
         ({"verify": 3}, "verify must be callable"),
         ({"observe": 3}, "observe must be callable"),
         ({"options": [("onnx", {})]}, "options must be like"),
@@ -118,3 +120,22 @@ def test_elsewhere_than_on_linux_there_is_a_clear_sentence(monkeypatch):
     monkeypatch.setattr(requests.sys, "platform", "win32")
     with pytest.raises(NavigatorError, match="Navigator runs on Linux"):
         checked()
+
+
+@pytest.mark.parametrize(
+    ("asked", "decides", "masks"),
+    [
+        ({}, False, {}),
+        ({"tolerance": Tolerance()}, True, {}),
+        ({"tolerance": Tolerance(rtol=0.1)}, True, {}),
+        ({"tolerance": Tolerance(top1=0.9)}, True, {}),
+        ({"tolerance": Tolerance(mask="m")}, False, {"": "m"}),
+        ({"tolerance": {"y": Tolerance(mask="m"), "z": Tolerance(rtol=0.1)}}, True, {"y": "m"}),
+        ({"tolerance": {"y": Tolerance(mask="m")}}, False, {"y": "m"}),
+        ({"verify": print}, True, {}),
+    ],
+)
+def test_the_users_word_on_errors_lets_reduced_precisions_win_and_a_mask_is_none(asked, decides, masks):
+    request = checked(**asked)
+    assert request.decides() is decides
+    assert request.masks() == masks

@@ -1,6 +1,7 @@
 """One run's surroundings: steps found again, journaled and told of; budgets and observers."""
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -201,3 +202,34 @@ def test_a_key_changes_with_the_step_what_it_is_given_and_every_version(tmp_path
     ]
     assert len(set(keys)) == len(keys)
     assert key_of(job(), tmp_path, {"x": "1"}) == keys[0]
+
+
+def test_a_step_that_needs_more_room_than_there_is_is_not_begun(make):
+    active = make()
+    outcome, _ = active.perform("a->b", "convert", job(), KEY, room=2**60)
+    assert "needs about 1.07e+09 GiB in" in outcome.reason
+    assert "`navigator workspace gc`" in outcome.reason
+    assert not (active.run.folder / "steps").exists()
+    assert isinstance(active.perform("a->b", "convert", job(), KEY, room=1)[0], Done)
+
+
+def test_what_failed_on_a_full_disk_says_so_and_a_journal_that_cannot_be_written_stops_nothing(make, monkeypatch):
+    active = make()
+    monkeypatch.setattr("navigator_core.session.shutil.disk_usage", lambda path: SimpleNamespace(free=0))
+    monkeypatch.setattr("navigator_core.workspace.os.fsync", full)
+    outcome, _ = active.perform("a->b", "convert", job("fail", "cannot write"), KEY)
+    assert outcome.reason == f"ValueError: cannot write; the disk of {active.workspace.path} is full"
+    assert any("the run's journal is not complete" in note for note in active.notes)
+
+
+def full(descriptor):
+    raise OSError(28, "No space left on device")
+
+
+def test_what_is_not_to_be_kept_is_done_again(make):
+    active = make()
+    outcome, _ = active.perform("a->b", "convert", job(), KEY, keep=lambda value: False)
+    assert (outcome.value, outcome.cached) == ("value", False)
+    assert active.workspace.object(KEY) is None
+    again, _ = active.perform("a->b", "convert", job(argument="other"), KEY)
+    assert again.value == "other"

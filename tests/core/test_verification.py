@@ -9,15 +9,20 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from navigator_core import BF16, FP16, FP32, FP64, INT8, TensorSpec
+from navigator_core import BF16, FP16, FP32, FP64, INT8, Precision, TensorSpec
+from navigator_core.errors import RequestError
 from navigator_core.results import Tolerance
 from navigator_core.verification import (
     FLOOR_EPSILONS,
+    LARGEST_REDUCED,
     NOISE_FACTOR,
     Noise,
     bar,
     deviations,
+    disagreement,
     explain_bar,
+    explain_given,
+    explain_reduced,
     measure_noise,
     sentence,
     source_precision,
@@ -159,6 +164,18 @@ def test_the_bar_of_a_reduced_precision_grows_with_its_unit_roundoff(coarse):
     )
 
 
+@pytest.mark.parametrize("coarse", [FP16, BF16, INT8, Precision("fp4", 0.25)])
+def test_a_reduced_precision_explains_an_eighth_of_the_output_at_most(coarse):
+    sensitive = Noise(rms=1.0, scale=4.0, relative_l2=1e-4, max_absolute=1e-3)
+    assert bar(sensitive, FP32, coarse) == Tolerance(rtol=LARGEST_REDUCED, atol=2 * LARGEST_REDUCED * 4.0)
+    assert "at most 12.5% of the output and 25% of its scale" in explain_reduced(FP32, coarse)
+
+
+def test_a_source_that_is_less_certain_than_that_allows_as_much_as_it_is():
+    chaotic = Noise(rms=1.0, scale=2.0, relative_l2=0.03, max_absolute=0.1)
+    assert bar(chaotic, FP32, INT8) == bar(chaotic, FP32, FP32) == Tolerance(rtol=NOISE_FACTOR * 0.03, atol=1.0)
+
+
 def test_a_finer_precision_than_the_sources_gets_the_sources_bar():
     noise = Noise(rms=1.0, scale=1.0, relative_l2=1e-6, max_absolute=1e-6)
     assert bar(noise, FP32, FP64) == bar(noise, FP32, FP32)
@@ -230,6 +247,107 @@ def test_a_tolerance_given_decides_alone(found, tolerance, ok):
 
 def test_integers_match_exactly_whatever_the_tolerance():
     assert not judge(IDS + 1, IDS, given=Tolerance(atol=9))[0].ok
+
+
+# ranks and masks
+
+LOGITS = np.array([[0.0, 3.0, 1.0], [2.0, 1.0, 0.0], [5.0, 4.0, 1.0], [0.0, 1.0, 7.0]], np.float32)
+OFF = changed(LOGITS, (2, 1), 6)
+
+
+def ranked(found, ref, given, truth=None):
+    """The verdict, and the sentence on ranks."""
+    reference, truths = {"y": ref}, {"y": ref if truth is None else truth}
+    noise = measure_noise([reference], [truths])
+    bars = {"y": Tolerance() if noise["y"].exact else Tolerance(rtol=INF, atol=INF)}
+    off = deviations({"y": found}, reference, truths, noise, {"y": given})
+    return verdict(off, disagreement(off, {"y": given}), bars, {"y": given}, {})
+
+
+@pytest.mark.parametrize(
+    ("found", "ref", "share", "alike"),
+    [
+        (LOGITS, LOGITS, 1.0, 1.0),
+        (LOGITS * 2 + 1, LOGITS, 1.0, 1.0),
+        (OFF, LOGITS, 0.75, 0.75),
+        (OFF, LOGITS, 0.76, 0.75),
+        (LOGITS.argmax(-1), LOGITS.argmax(-1), 1.0, 1.0),
+        (OFF.argmax(-1), LOGITS.argmax(-1), 0.75, 0.75),
+        (OFF.argmax(-1), LOGITS.argmax(-1), 0.8, 0.75),
+        (LOGITS[None], LOGITS[None], 1.0, 1.0),
+    ],
+)
+def test_a_rank_agrees_in_the_share_of_positions_asked_for(found, ref, share, alike):
+    result = ranked(found, ref, Tolerance(top1=share))
+    assert result.outputs["y"].top1 == alike
+    assert result.ok is (alike >= share)
+    assert ("ranks first as the truth does in 0.75" in result.checks["y"]) is (alike < share)
+
+
+def test_where_the_source_cannot_tell_two_places_apart_either_is_the_first():
+    close = np.array([[1.0, 1.0 + 2e-7]], np.float32)
+    truth = np.array([[1.0 + 2e-7, 1.0]])
+    assert ranked(close, close, Tolerance(top1=1.0), truth).outputs["y"].top1 == 1.0
+    far = changed(close, (0, 0), 0.5)
+    assert ranked(changed(close, (0, 1), 0.4), far, Tolerance(top1=1.0)).outputs["y"].top1 == 0.0
+
+
+def test_nan_and_infinity_rank_as_they_are():
+    odd = np.array([[NAN, 1.0, 2.0], [INF, 1.0, 0.0], [-INF, -INF, -1.0]], np.float32)
+    assert ranked(odd, odd, Tolerance(top1=1.0)).outputs["y"].top1 == 1.0
+
+
+def test_what_does_not_count_is_in_neither_error_nor_noise():
+    kept = np.array([[True, True, False], [True, False, False]])
+    padded = RNG.standard_normal((2, 3, 4)).astype(np.float32)
+    noisy, found = padded.copy(), padded.copy()
+    noisy[~kept], found[~kept] = 1e6, NAN
+    noise = measure_noise([{"y": padded}], [{"y": noisy}], [{"y": kept}])
+    assert noise["y"].relative_l2 == 0
+    assert noise["y"].scale == np.abs(padded[kept]).max()
+    (off,) = deviations({"y": found}, {"y": padded}, {"y": padded}, noise, {}, {"y": kept})
+    assert (off.wrong, off.max_absolute) == (None, 0.0)
+    (off,) = deviations({"y": found}, {"y": padded}, {"y": padded}, noise, {})
+    assert "NaN or inf at 12 places" in off.wrong
+    (off,) = deviations({"y": found[:1]}, {"y": padded}, {"y": padded}, noise, {}, {"y": kept})
+    assert "has shape (1, 3, 4)" in off.wrong
+    nothing = {"y": np.zeros((2, 3), bool)}
+    assert deviations({"y": found}, {"y": padded}, {"y": padded}, noise, {}, nothing)[0].wrong is None
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "elementwise", "text"),
+    [
+        (Tolerance(), True, "atol=0 + rtol=0 times the truth, in every element"),
+        (Tolerance(rtol=1e-3), True, "rtol=0.001 times the truth"),
+        (Tolerance(top1=0.99), False, "as given: the first place in 0.99 of all positions"),
+        (Tolerance(mask="mask"), False, "as given: counted where 'mask' is not zero"),
+        (Tolerance(atol=1.0, top1=0.5, mask="m"), True, "element; the first place in 0.5 of all positions; counted"),
+    ],
+)
+def test_what_a_tolerance_says_is_told(tolerance, elementwise, text):
+    assert tolerance.elementwise is elementwise
+    assert text in explain_given("y", tolerance, tolerance.mask)
+
+
+def test_nothing_is_told_of_an_output_that_the_mask_does_not_fit():
+    assert explain_given("y", Tolerance(mask="m"), None) == ""
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"top1": 0}, "top1 must be a share of all positions, such as 0.99, not 0"),
+        ({"top1": 1.1}, "top1 must be"),
+        ({"top1": "1"}, "top1 must be"),
+        ({"top1": True}, "top1 must be"),
+        ({"top1": NAN}, "top1 must be"),
+        ({"mask": 3}, "mask must be the name of an input, such as 'attention_mask', not 3"),
+    ],
+)
+def test_a_tolerance_that_makes_no_sense_is_refused_when_it_is_made(asked, message):
+    with pytest.raises(RequestError, match=message):
+        Tolerance(**asked)
 
 
 # verdicts

@@ -207,6 +207,20 @@ def test_processes_that_store_the_same_key_build_it_once(tmp_path):
     assert contents(Path(outputs[0][0].strip())) == {"first": b"1", "second": b"2"}
 
 
+def test_a_run_with_little_time_does_not_wait_for_another_for_long(tmp_path):
+    workspace = Workspace.open(tmp_path / "workspace")
+    process = python(STORE, workspace.path, tmp_path / "log", 60, KEY)
+    try:
+        deadline = time.monotonic() + 20
+        while not (tmp_path / "log").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        with pytest.raises(WorkspaceError, match="another run in the workspace is at work on the same step"):
+            workspace.store(KEY, fill, 0.1)
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def test_threads_that_store_the_same_key_build_it_once(workspace):
     built = []
 
@@ -335,3 +349,64 @@ def test_a_run_whose_folder_is_gone_says_so(workspace):
     shutil.rmtree(run.folder)
     with pytest.raises(WorkspaceError, match="No such file"):
         run.record({})
+
+
+def in_a_child(does):
+    """What a forked child writes: it may give up rights or change mounts, and is gone after."""
+    out, into = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.write(into, str(does()).encode())
+        except BaseException as error:
+            os.write(into, f"{type(error).__name__}: {error}".encode())
+        finally:
+            os._exit(0)
+    os.close(into)
+    with os.fdopen(out) as said:
+        text = said.read()
+    os.waitpid(pid, 0)
+    return text
+
+
+def test_a_workspace_that_may_only_be_read_is_a_clear_error(tmp_path):
+    """Root may write anywhere, so it steps down first."""
+    place = Workspace.open(tmp_path / "workspace").path
+    for folder in (place, *place.rglob("*")):
+        folder.chmod(0o555 if folder.is_dir() else 0o444)
+    for folder in (*tmp_path.parents[:2], tmp_path):
+        folder.chmod(0o755)
+
+    def attempt():
+        if os.geteuid() == 0:
+            os.setuid(65534)
+        return Workspace.open(place)
+
+    try:
+        said = in_a_child(attempt)
+    finally:
+        for folder in (place, *place.rglob("*")):
+            folder.chmod(0o755)
+    assert said.startswith(f"WorkspaceError: the workspace {place} cannot be written: Permission denied")
+    assert said.endswith("choose another place with workspace=")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 4 MiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip("a file system may not be mounted here")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_disk_that_is_full_costs_the_step_that_filled_it_and_leaves_no_half_object(small_disk):
+    workspace = Workspace.open(small_disk / "workspace")
+    with pytest.raises(WorkspaceError, match=r"cannot be written: No space left on device.*workspace="):
+        workspace.store(KEY, lambda folder: (folder / "large").write_bytes(bytes(5 * 2**20)))
+    assert workspace.object(KEY) is None
+    assert list((workspace.path / "temporary").iterdir()) == []
+    assert "model.onnx" in contents(workspace.store(KEY, fill))

@@ -12,7 +12,10 @@ import pytest
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
-@pytest.mark.parametrize("script", ["imports.py", "planning.py", "call_overhead.py", "large_model.py"])
+LONG = pytest.param("memory.py", marks=pytest.mark.long)
+
+
+@pytest.mark.parametrize("script", ["imports.py", "planning.py", "call_overhead.py", "large_model.py", LONG])
 def test_a_benchmark_prints_its_table_and_says_that_quick_is_no_result(script, tmp_path):
     done = subprocess.run(
         [sys.executable, BENCHMARKS / script, "--quick"], cwd=tmp_path, capture_output=True, text=True, timeout=600
@@ -67,6 +70,25 @@ def test_a_verdict_is_what_the_interval_says(monkeypatch, interval, said):
     from navigator_core.results import Estimate
 
     assert benchmark(monkeypatch, "winner").met(Estimate(*interval)) == said
+
+
+@pytest.mark.parametrize(
+    ("there", "more"),
+    [
+        ((), set()),
+        (("openvino",), {"OpenVINO", "OpenVINO, bf16"}),
+        (("openvino", "nncf"), {"OpenVINO", "OpenVINO, bf16", "OpenVINO, int8 by NNCF"}),
+    ],
+)
+def test_openvino_by_hand_takes_part_where_it_is_installed(monkeypatch, tmp_path, there, more):
+    winner = benchmark(monkeypatch, "winner")
+    made = []
+    monkeypatch.setattr(winner.common, "call_fresh", lambda function, **given: made.append(function))
+    monkeypatch.setattr(winner, "installed_version", lambda name: "1" if name in there else None)
+    found = winner.by_hand("mlp", 1, tmp_path)
+    assert {one.name for some in found.values() for one in some if "OpenVINO" in one.name} == more
+    assert ("models:quantize_by_nncf" in made) == ("nncf" in there)
+    assert {one.build for one in found["fp32"]} >= {"contenders:eager", "contenders:onnxruntime"}
 
 
 def test_results_are_appended_to_the_file_of_the_day_and_machine(monkeypatch, tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 import cloudpickle
 import pytest
 import torch
+from torch.nn.utils import parametrizations
 
 from navigator_torch import source
 
@@ -42,6 +43,15 @@ def test_weights_travel_out_of_band():
     stream, buffers = dump(model)
     assert len(stream) < 10_000
     assert sum(b.nbytes for b in buffers) == 4 * 1001 * 1000
+
+
+def test_what_the_framework_ships_itself_lies_out_of_band_too(tmp_path):
+    model = torch.nn.Sequential(parametrizations.weight_norm(torch.nn.Linear(500, 500)))
+    source.ship(model, tmp_path)
+    assert (tmp_path / "model.pkl").stat().st_size < 20_000
+    assert (tmp_path / "model.bin").stat().st_size >= 4 * 500 * 500
+    received, x = source.receive(tmp_path), torch.ones(2, 500)
+    torch.testing.assert_close(received(x), model(x))
 
 
 def test_ties_views_and_types_survive():

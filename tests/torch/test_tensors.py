@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from navigator_core import LoadedModel, Ref, Signature, Tensors, TensorSpec, loading
+from navigator_core import LoadedModel, Ref, Signature, Tensors, TensorSpec, calls, loading
 from navigator_core import tensors as core_tensors
 from navigator_core.tensors import convert
 from navigator_torch import tensors
@@ -121,7 +121,7 @@ def test_tensors_pass_to_a_runtime_of_arrays_and_back_without_a_copy():
     signature = Signature((TensorSpec("x", "float32", (3,)),), (TensorSpec("y", "float32", (3,)),))
     run = loading.Running(LoadedModel(call), "numpy", "torch", "cpu", {"x": "float32"})
     x = torch.arange(3.0)
-    y = loading.like_the_source(run, signature)(x)["y"]
+    y = calls.like_the_source(run, signature)(x)["y"]
     assert y.tolist() == [0, -1, -2]
     assert seen["x"].ctypes.data == x.data_ptr()
     assert seen["y"].ctypes.data == y.data_ptr()

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from navigator_core.api import (
+        add_environment,
         call,
+        environments,
         formats,
         graph,
         load,
@@ -25,10 +27,12 @@ if TYPE_CHECKING:
         plan,
         plugins,
         profile,
+        remove_environment,
         runners,
     )
     from navigator_core.candidates import Candidate, LoadedCandidate
     from navigator_core.errors import (
+        Interrupted,
         NavigatorError,
         NoPathError,
         NothingCorrectError,
@@ -44,9 +48,23 @@ if TYPE_CHECKING:
     from navigator_core.signature import Call, Dim, Signature, TensorSpec
 
 _WHERE = {
-    "navigator_core.api": ("call", "formats", "graph", "load", "optimize", "plan", "plugins", "profile", "runners"),
+    "navigator_core.api": (
+        "add_environment",
+        "call",
+        "environments",
+        "formats",
+        "graph",
+        "load",
+        "optimize",
+        "plan",
+        "plugins",
+        "profile",
+        "remove_environment",
+        "runners",
+    ),
     "navigator_core.candidates": ("Candidate", "LoadedCandidate"),
     "navigator_core.errors": (
+        "Interrupted",
         "NavigatorError",
         "NoPathError",
         "NothingCorrectError",
@@ -71,6 +89,7 @@ __all__ = [
     "Dim",
     "Duel",
     "Estimate",
+    "Interrupted",
     "LoadedCandidate",
     "Measurement",
     "Metric",
@@ -89,7 +108,9 @@ __all__ = [
     "TensorSpec",
     "Tolerance",
     "Verdict",
+    "add_environment",
     "call",
+    "environments",
     "formats",
     "graph",
     "load",
@@ -97,6 +118,7 @@ __all__ = [
     "plan",
     "plugins",
     "profile",
+    "remove_environment",
     "runners",
 ]
 

@@ -44,6 +44,7 @@ def optimize(
     verify: Callable[[Sequence[Any], Sequence[Any]], bool] | Metric | None = None,
     options: Mapping[str, Any] | None = None,
     budget: float | None = None,
+    memory_limit: int | None = None,
     workspace: str | Path | None = None,
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
@@ -71,6 +72,7 @@ def optimize(
         options: what is built: ``{"onnx": {"opset": 20}, "torch->onnx": {...}, "@onnxruntime-cpu": {"threads": 4}}``;
             a list given to a scalar field means one variant for each value.
         budget: seconds for the whole run; what did not fit is "skipped".
+        memory_limit: bytes that the processes of one step may hold together; one that holds more "failed".
         workspace: the folder for artifacts and logs; default ``./navigator_workspace``.
         input_names: names for the inputs, in order; default: dotted paths.
         output_names: names for the outputs, in order; default: dotted paths, a lone one "output".
@@ -79,6 +81,7 @@ def optimize(
     Raises:
         RequestError: something in the request can be mended by the caller; the message says what.
         NoPathError: no runner can be reached.
+        Interrupted: Ctrl-C or SIGTERM ended the run; its ``report`` holds what was finished.
         Exception: the model's own, where it raises on the samples.
     """
     asked = {
@@ -94,6 +97,7 @@ def optimize(
         "verify": verify,
         "options": options,
         "budget": budget,
+        "memory_limit": memory_limit,
         "workspace": workspace,
         "input_names": input_names,
         "output_names": output_names,
@@ -118,6 +122,7 @@ def profile(
     objective: Objective | None = None,
     options: Mapping[str, Any] | None = None,
     budget: float | None = None,
+    memory_limit: int | None = None,
     workspace: str | Path | None = None,
     observe: Callable[[Event], None] | None = None,
 ) -> Report:
@@ -133,6 +138,7 @@ def profile(
         "objective": objective,
         "options": options,
         "budget": budget,
+        "memory_limit": memory_limit,
         "workspace": workspace,
         "observe": observe,
     }
@@ -191,6 +197,34 @@ def graph() -> Graph:
     from navigator_core import graph as graphs
 
     return graphs.build(discovery.installed(), availability.missing)
+
+
+def environments() -> Mapping[str, str]:
+    """The registered environments: the path of each one's interpreter, by name. They are not asked anything.
+
+    Raises RequestError where the file that holds them is damaged.
+    """
+    from navigator_core import registry
+
+    return registry.read()
+
+
+def add_environment(name: str, python: str | Path) -> None:
+    """Let the plugins of another virtual environment take part, from now on and in every process of this user.
+
+    ``python`` is its interpreter, or its folder. The interpreter is asked at once. Raises RequestError for what is no
+    interpreter, has no navigator-core or one of another version, or does not answer.
+    """
+    from navigator_core import environments
+
+    environments.add(name, python)
+
+
+def remove_environment(name: str) -> None:
+    """Undo `add_environment`; the environment itself stays as it is. Raises RequestError for an unknown name."""
+    from navigator_core import environments
+
+    environments.remove(name)
 
 
 def _package(model: Any, samples: Any) -> Package | None:

@@ -9,11 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import secrets
 import shutil
 import stat
-import unicodedata
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -23,12 +21,11 @@ from typing import IO, Any
 
 from attrs import field, frozen
 
-from navigator_core import __version__, serde
+from navigator_core import __version__, layout, migrations, serde
 from navigator_core.errors import PackageError
-
-SCHEMA = 1
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
-"""What makes a manifest of this schema one of the next."""
+from navigator_core.member_names import check_names
+from navigator_core.migrations import SCHEMA
+from navigator_core.refusal import RefusedError, plainly, require
 
 MANIFEST = "manifest.json"
 _LARGEST_MANIFEST = 8 * 2**20
@@ -37,10 +34,6 @@ _UNSUSPICIOUS = 10 * 10**6  # bytes; more is believed only at a credible compres
 _COMPRESSED = 9 * 10**6  # bytes of text that `write` compresses; with more, an archive of ours might look like a bomb
 _LARGEST_RATIO = 200
 _CHUNK = 2**20
-
-
-class _RefusedError(Exception):
-    """What is wrong with an archive, without its path."""
 
 
 @frozen
@@ -55,27 +48,32 @@ class Archive:
 
     path: Path
     manifest: Mapping[str, Any] = field(repr=False)
-    """As it was written: "schema", "navigator", "files" and what the caller of `write` added."""
+    """In today's form: "schema", "navigator", "files" and what the caller of `write` added."""
+    schema: int
+    """That of the file, which `migrations` knows how to bring up to today's."""
     _zip: zipfile.ZipFile = field(repr=False)
     _files: Mapping[str, _Listed] = field(repr=False)
+    _open: ExitStack = field(repr=False)
 
     @classmethod
     def open(cls, path: Path | str) -> Archive:
         """Open and check everything but the files' content.
 
-        Raises PackageError: no archive, cut short, newer than this Navigator, names that lead elsewhere, files
-        missing or surplus, sizes that contradict each other, compression that only a bomb needs.
+        Raises PackageError: no archive, cut short, records that contradict each other or hide bytes, newer than this
+        Navigator, names that lead elsewhere, files missing or surplus, compression that only a bomb needs.
         """
         path = Path(path)
         if not path.is_file():
             raise PackageError(f"{path} is {'a folder' if path.is_dir() else 'not there'}; expected a .nav file")
         with _reading(path), ExitStack() as undo:
-            opened = undo.enter_context(zipfile.ZipFile(path))
-            manifest = _read_manifest(opened)
+            file = undo.enter_context(path.open("rb"))
+            length = os.fstat(file.fileno()).st_size
+            layout.check(file, length)
+            opened = undo.enter_context(zipfile.ZipFile(file))
+            schema, manifest = _read_manifest(opened)
             files = serde.from_data(manifest.get("files"), dict[str, _Listed])
-            _check_members(opened.infolist(), files, path.stat().st_size)
-            undo.pop_all()
-        return cls(path, manifest, opened, files)
+            _check_members(opened.infolist(), files, length)
+            return cls(path, manifest, schema, opened, files, undo.pop_all())
 
     def names(self) -> tuple[str, ...]:
         """The files in order; the manifest is not among them."""
@@ -86,7 +84,7 @@ class Archive:
         content = BytesIO()
         with _reading(self.path):
             size = self._listed(name).size
-            _require(size <= limit, f"{name} has {size} bytes; at most {limit} are accepted here")
+            require(size <= limit, f"{name} has {size} bytes; at most {limit} are accepted here")
             self._copy(name, content)
         return content.getvalue()
 
@@ -102,10 +100,10 @@ class Archive:
         with _reading(self.path), ExitStack() as cleanup:
             if wanted and not destination.exists():
                 cleanup.callback(_remove_empty, destination)
-            cleanup.callback(shutil.rmtree, temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
+            cleanup.callback(shutil.rmtree, temporary, ignore_errors=True)  # ours: it was not there
             for top in tops:
-                _require(not os.path.lexists(destination / top), f"{destination / top} is there already")
+                require(not os.path.lexists(destination / top), f"{destination / top} is there already")
             for name in wanted:
                 self._listed(name)
                 (temporary / name).parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +113,7 @@ class Archive:
 
     def close(self) -> None:
         """Close the file."""
-        self._zip.close()
+        self._open.close()
 
     def __enter__(self) -> Archive:
         return self
@@ -124,16 +122,20 @@ class Archive:
         self.close()
 
     def _listed(self, name: str) -> _Listed:
-        _require(name in self._files, f"has no file {name!r}")
+        require(name in self._files, f"has no file {name!r}")
         return self._files[name]
 
     def _copy(self, name: str, target: IO[bytes]) -> None:
         with self._zip.open(name) as source:
             found = _pump(source, target)
-        _require(found == self._files[name], f"{name} is not what was packed: its SHA-256 or size differs")
+        require(found == self._files[name], f"{name} is not what was packed: its SHA-256 or size differs")
 
 
-def write(path: Path, manifest: Mapping[str, Any], files: Mapping[str, Path | bytes]) -> Path:
+Seal = Callable[[Mapping[str, str]], Mapping[str, bytes]]
+"""Further files to pack, made from the SHA-256 of all others."""
+
+
+def write(path: Path, manifest: Mapping[str, Any], files: Mapping[str, Path | bytes], seal: Seal | None = None) -> Path:
     """Write an archive and return its path. Equal content gives equal bytes; memory stays flat.
 
     ``manifest`` is JSON data without the keys "schema", "navigator" and "files"; a folder in ``files`` stands for the
@@ -145,12 +147,12 @@ def write(path: Path, manifest: Mapping[str, Any], files: Mapping[str, Path | by
         raise ValueError(f"the manifest's {reserved[0]!r} is written by the archive itself")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     with _blaming(path):
-        _require(not path.is_dir(), "is a folder; expected the name of a file")
+        require(not path.is_dir(), "is a folder; expected the name of a file")
         sources = dict(sorted(_members(files)))
-        _check_names([MANIFEST, *sources])
+        check_names([MANIFEST, *sources])
         try:
             with temporary.open("xb") as file:
-                _fill(file, manifest, sources)
+                _fill(file, manifest, sources, seal)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
@@ -160,17 +162,15 @@ def write(path: Path, manifest: Mapping[str, Any], files: Mapping[str, Path | by
     return path
 
 
-def listing(files: Mapping[str, Path | bytes]) -> dict[str, str]:
-    """The SHA-256 of every file that `write` would pack. Raises PackageError for one that cannot be read."""
-    with _blaming(Path("the package")):
-        return {name: _measure(source).sha256 for name, source in sorted(_members(files))}
-
-
-def _fill(file: IO[bytes], manifest: Mapping[str, Any], sources: Mapping[str, Path | bytes]) -> None:
+def _fill(file: IO[bytes], manifest: Mapping[str, Any], sources: Mapping[str, Path | bytes], seal: Seal | None) -> None:
     listed = {name: _measure(source) for name, source in sources.items()}
+    if seal is not None:
+        more = seal({name: one.sha256 for name, one in listed.items()})
+        sources = dict(sorted({**sources, **more}.items()))
+        listed = {name: listed.get(name) or _measure(source) for name, source in sources.items()}
     header = {"schema": SCHEMA, "navigator": __version__, "files": serde.to_data(listed), **manifest}
     text = json.dumps(header, allow_nan=False).encode()
-    _require(len(text) <= _LARGEST_MANIFEST, f"its manifest would have {len(text)} bytes")
+    require(len(text) <= _LARGEST_MANIFEST, f"its manifest would have {len(text)} bytes")
     serde.parse(text)
     with zipfile.ZipFile(file, "w") as archive:
         _add(archive, MANIFEST, text, _measure(text), compress=True)
@@ -186,9 +186,9 @@ def _members(files: Mapping[str, Path | bytes]) -> Iterator[tuple[str, Path | by
         if isinstance(source, bytes) or source.is_file():
             yield name, source
             continue
-        _require(source.is_dir(), f"{source} is neither a file nor a folder")
+        require(source.is_dir(), f"{source} is neither a file nor a folder")
         for path in sorted(source.iterdir()):
-            _require(not (path.is_symlink() and path.is_dir()), f"{path} is a link to a folder")
+            require(not (path.is_symlink() and path.is_dir()), f"{path} is a link to a folder")
             yield from _members({f"{name}/{path.name}": path})
 
 
@@ -208,7 +208,7 @@ def _add(archive: zipfile.ZipFile, name: str, source: Path | bytes, listed: _Lis
     member.compress_type = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
     with _open(source) as file, archive.open(member, "w") as target:
         found = _pump(file, target)
-    _require(found == listed, f"{name} changed while it was packed")
+    require(found == listed, f"{name} changed while it was packed")
 
 
 def _pump(source: IO[bytes], target: IO[bytes] | None) -> _Listed:
@@ -234,76 +234,50 @@ def _remove_empty(folder: Path) -> None:
         folder.rmdir()
 
 
-def _read_manifest(archive: zipfile.ZipFile) -> dict[str, Any]:
+def _read_manifest(archive: zipfile.ZipFile) -> tuple[int, Mapping[str, Any]]:
+    """The schema that the archive was written in, and the manifest in today's."""
     first = archive.infolist()[0] if archive.infolist() else None
-    if first is None or first.filename != MANIFEST or first.header_offset != 0:
-        raise _RefusedError(f"is a zip whose first member is not {MANIFEST}: cut short, or never a .nav file")
-    _require(first.file_size <= _LARGEST_MANIFEST, f"its manifest has {first.file_size} bytes")
+    if first is None or first.filename != MANIFEST:
+        raise RefusedError(f"is a zip whose first member is not {MANIFEST}: cut short, or never a .nav file")
+    require(first.file_size <= _LARGEST_MANIFEST, f"its manifest has {first.file_size} bytes")
     _check_member(first)
     manifest = serde.parse(archive.read(first))
-    schema = manifest.get("schema") if isinstance(manifest, dict) else None
-    if type(schema) is not int:
-        raise _RefusedError("its manifest has no schema number")
-    _require(schema <= SCHEMA, f"was written by a newer Navigator (schema {schema}); install a newer navigator-core")
-    for version in range(schema, SCHEMA):
-        _require(version in MIGRATIONS, f"has schema {schema}, which this Navigator cannot read any more")
-        manifest = MIGRATIONS[version](manifest)
-    return dict(manifest)
+    schema = migrations.schema_of(manifest)
+    return schema, migrations.manifest(manifest, schema)
 
 
 def _check_members(members: list[zipfile.ZipInfo], files: Mapping[str, _Listed], packed: int) -> None:
     names = [member.filename for member in members]
-    _check_names(names)
+    check_names(names)
     surplus, missing = sorted(set(names) - files.keys() - {MANIFEST}), sorted(files.keys() - set(names[1:]))
-    _require(not surplus, f"holds {', '.join(surplus[:3])}, which its manifest does not list")
-    _require(not missing, f"lacks {', '.join(missing[:3])}, which its manifest lists")
+    require(not surplus, f"holds {', '.join(surplus[:3])}, which its manifest does not list")
+    require(not missing, f"lacks {', '.join(missing[:3])}, which its manifest lists")
     for member in members[1:]:
         _check_member(member)
         listed = files[member.filename].size
-        _require(member.file_size == listed, f"{member.filename} has {member.file_size} bytes, listed are {listed}")
+        require(member.file_size == listed, f"{member.filename} has {member.file_size} bytes, listed are {listed}")
     _check_ratio("it", sum(member.file_size for member in members), packed)
 
 
 def _check_member(member: zipfile.ZipInfo) -> None:
     name = member.filename
-    _require(member.orig_filename == name, f"{name!r} has a name that was cut")
-    _require(stat.S_IFMT(member.external_attr >> 16) in (0, stat.S_IFREG), f"{name} is a link or a device, not a file")
-    _require(not member.flag_bits & 0x1, f"{name} is encrypted")
-    known = member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-    _require(known, f"{name} is compressed in a way that Navigator does not write")
+    require(stat.S_IFMT(member.external_attr >> 16) in (0, stat.S_IFREG), f"{name} is a link or a device, not a file")
+    whole = member.compress_type != zipfile.ZIP_STORED or member.compress_size == member.file_size
+    require(whole, f"{name} is stored in {member.compress_size} bytes, and said to have {member.file_size}")
     _check_ratio(name, member.file_size, member.compress_size)
 
 
 def _check_ratio(what: str, size: int, packed: int) -> None:
     bomb = size > _UNSUSPICIOUS and size > _LARGEST_RATIO * packed
-    _require(not bomb, f"{what} would unpack from {packed} to {size} bytes, which no model does")
-
-
-def _check_names(names: list[str]) -> None:
-    """No name leads out of a folder, and all can be in one folder, whatever its file system."""
-    seen: dict[str, str] = {}
-    for name in names:
-        safe = name.isprintable() and "\\" not in name and not re.match("[A-Za-z]:", name)
-        _require(safe and not {"", ".", ".."} & set(name.split("/")), f"the name {name!r} is not a plain relative path")
-        key = unicodedata.normalize("NFC", name).casefold()
-        _require(key not in seen, f"the names {name!r} and {seen.get(key)!r} are the same where case does not matter")
-        seen[key] = name
-    for key, name in seen.items():
-        above = {str(parent) for parent in PurePosixPath(key).parents}
-        _require(not above & seen.keys(), f"the name {name!r} lies inside of another file")
-
-
-def _require(condition: object, problem: str) -> None:
-    if not condition:
-        raise _RefusedError(problem)
+    require(not bomb, f"{what} would unpack from {packed} to {size} bytes, which no model does")
 
 
 @contextmanager
 def _blaming(path: Path) -> Iterator[None]:
     try:
         yield
-    except _RefusedError as error:
-        raise PackageError(f"{path}: {error}") from error.__cause__
+    except RefusedError as error:
+        raise PackageError(f"{path}: {plainly(str(error))}") from error.__cause__
     except OSError as error:
         raise PackageError(f"{path}: {error.strerror or error}: {error.filename or path}") from error
 
@@ -313,8 +287,8 @@ def _reading(path: Path) -> Iterator[None]:
     with _blaming(path):
         try:
             yield
-        except (_RefusedError, OSError):
+        except (RefusedError, OSError):
             raise
         except Exception as error:  # zipfile raises nearly anything for bytes that are no zip
             problem = f"is damaged, cut short or no .nav file: {error or type(error).__name__}"
-            raise _RefusedError(problem) from error
+            raise RefusedError(problem) from error

@@ -10,10 +10,13 @@ from attrs import frozen
 
 from navigator_core.made_up import SEED
 from navigator_core.samples import Arrays
-from navigator_core.signature import Signature
+from navigator_core.signature import BATCH, Dim, Signature
 
 MOST_GROUPS = 3
 """Rows of different shape cannot share a batch; the smallest, the largest and the middle shape are tried."""
+
+KEPT = 1
+"""The row that stays while those on both sides of it change."""
 
 
 @frozen
@@ -34,9 +37,21 @@ class _Group:
     shared: Arrays
 
 
-def as_given(samples: Sequence[Arrays], signature: Signature, most: int = 8) -> list[Batch]:
-    """The first samples as the user gave them."""
-    return [Batch(f"sample {i}", rows(sample, signature), sample) for i, sample in enumerate(samples[:most])]
+def as_given(samples: Sequence[Arrays], signature: Signature) -> list[Batch]:
+    """The samples as the user gave them."""
+    return [Batch(f"sample {i}", rows(sample, signature), sample) for i, sample in enumerate(samples)]
+
+
+def needed(samples: Sequence[Arrays], signature: Signature, most: int = 8) -> frozenset[str]:
+    """The names of the samples that nothing makes up for: the first, and one at each end of every dynamic axis."""
+    found = set(range(min(most, len(samples))))
+    for spec in signature.inputs:
+        for axis, n in enumerate(spec.shape):
+            if isinstance(n, Dim) and n.name != BATCH:
+                sizes = [sample[spec.name].shape[axis] for sample in samples]
+                ends = {min(sizes), max(sizes)} - {sizes[i] for i in found}
+                found |= {sizes.index(end) for end in ends}
+    return frozenset(f"sample {i}" for i in found)
 
 
 def rows(sample: Arrays, signature: Signature) -> int:
@@ -58,15 +73,19 @@ def pooled(samples: Sequence[Arrays], signature: Signature, sizes: Iterable[int]
     return made
 
 
-def neighbours(samples: Sequence[Arrays], signature: Signature, size: int = 3) -> tuple[Batch, Batch] | None:
-    """Two batches with the same first row and other rows beside it; None without a batch axis."""
+def neighbours(samples: Sequence[Arrays], signature: Signature, size: int = 3) -> tuple[Batch, ...]:
+    """Two batches with the same row `KEPT` and other rows before and after it, and one of that row alone.
+
+    None at all without a batch axis.
+    """
     if not any(spec.batch_axis is not None for spec in signature.inputs):
-        return None
+        return ()
     group = _groups(samples, signature)[0]
     chosen, _ = _choose(group, 2 * size - 1)
-    first = _join(chosen[:size], group.shared, signature)
-    other = _join((chosen[0], *chosen[size:]), group.shared, signature)
-    return Batch("neighbours", size, first, 0), Batch("other neighbours", size, other, 0)
+    kept, others = chosen[KEPT], (*chosen[:KEPT], *chosen[KEPT + 1 :])
+    around = ((*rest[:KEPT], kept, *rest[KEPT:]) for rest in (others[: size - 1], others[size - 1 :]))
+    first, other, alone = (_join(rows, group.shared, signature) for rows in (*around, (kept,)))
+    return Batch("neighbours", size, first), Batch("other neighbours", size, other), Batch("no neighbours", 1, alone)
 
 
 def _groups(samples: Sequence[Arrays], signature: Signature) -> list[_Group]:
@@ -136,10 +155,10 @@ def _join(chosen: Sequence[Arrays], shared: Arrays, signature: Signature) -> dic
     return joined
 
 
-def first_row(outputs: Mapping[str, np.ndarray], signature: Signature) -> dict[str, np.ndarray]:
-    """The first row of every output that has a batch axis."""
+def one_row(outputs: Mapping[str, np.ndarray], signature: Signature, row: int) -> dict[str, np.ndarray]:
+    """A row of every output that has a batch axis; a mask without that axis is every row's."""
     return {
-        spec.name: np.take(outputs[spec.name], [0], axis=axis)
+        spec.name: array if axis >= array.ndim else np.take(array, [row], axis=axis)
         for spec in signature.outputs
-        if (axis := spec.batch_axis) is not None and spec.name in outputs
+        if (axis := spec.batch_axis) is not None and (array := outputs.get(spec.name)) is not None
     }

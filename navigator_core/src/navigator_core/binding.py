@@ -66,8 +66,23 @@ class Binding:
             raise RequestError(f"missing input{'s' if len(missing) > 1 else ''} {', '.join(map(repr, missing))}")
         return leaves
 
+    def straight(self, count: int, names: tuple[str, ...]) -> tuple[str, ...] | None:
+        """What `Signature.straight` says."""
+        try:
+            nodes = [self._parameters[n].node for n in self._chosen(count, names)]
+        except RequestError:
+            return None
+        found = tuple(node.name for node in nodes if isinstance(node, trees.Leaf))
+        return found if len(found) == len(nodes) and len(found) == len(self._inputs) else None
+
     def _planned(self, count: int, names: tuple[str, ...]) -> Plan:
         """For all calls with so many positional arguments and these names, in this order."""
+        found = self._chosen(count, names)
+        held = {leaf.name for n in found for leaf in trees.leaves(self._parameters[n].node)}
+        return tuple(self._takes[n] for n in found), [name for name in self._inputs if name not in held]
+
+    def _chosen(self, count: int, names: tuple[str, ...]) -> list[int]:
+        """The parameters that these arguments are for."""
         parameters = self._parameters
         found = self._positional[:count]
         if count > len(self._positional):
@@ -87,8 +102,7 @@ class Binding:
             if by_name[name] in found:
                 raise RequestError(f"argument {name!r} is given twice: by position and by name")
             found.append(by_name[name])
-        held = {leaf.name for n in found for leaf in trees.leaves(parameters[n].node)}
-        return tuple(self._takes[n] for n in found), [name for name in self._inputs if name not in held]
+        return found
 
 
 def _taking(parameter: Parameter) -> Take:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
@@ -16,11 +16,18 @@ from navigator_core.conversion import Converted
 from navigator_core.declarations import Format
 from navigator_core.evaluation import Evaluated
 from navigator_core.events import CandidateFinished, Measured, Stage, StepStarted, StepStatus
-from navigator_core.execution import DEFAULT_TIMEOUT, Done, Failed
+from navigator_core.execution import DEFAULT_TIMEOUT, Done, Failed, Job, Kind
+from navigator_core.gating import Judged
 from navigator_core.meaning import Task
 from navigator_core.planning import Branch, Plan, Step
 from navigator_core.results import Measurement, Status
 from navigator_core.session import Session
+
+REMEDIES = {
+    "failed": "the error and the bar are in .verdict; see the log of the step",
+    "skipped": "say what is right with verify=, which then decides, or make the source repeat itself",
+    "incorrect": "leave it, or say what you accept with tolerance= or verify=",
+}
 
 Artifacts = Mapping[str, Artifact | Failed]
 """By the step's name; a step after a failed one failed with it."""
@@ -29,7 +36,7 @@ Artifacts = Mapping[str, Artifact | Failed]
 def convert(plan: Plan, task: Task, active: Session) -> Artifacts:
     """Perform the plan's steps in order; what fails costs its own branch."""
     made: dict[str, Artifact | Failed] = {}
-    soon = _preloads(plan, task)
+    soon = _workers(plan, task)
     for step in plan.steps:
         before = made.get(step.parent) if step.parent else None
         if isinstance(before, Failed):
@@ -40,28 +47,29 @@ def convert(plan: Plan, task: Task, active: Session) -> Artifacts:
     return made
 
 
-def _preloads(plan: Plan, task: Task) -> tuple[tuple[str, ...], ...]:
-    """What the workers of the plan's runners import: they may do so while something else is converted."""
-    found = set()
+def _workers(plan: Plan, task: Task) -> tuple[Kind, ...]:
+    """The workers of the plan's runners: they may import while something else is converted."""
+    found: dict[Kind, None] = {}
     for branch in plan.branches:
         if branch.runner is not None and branch.unavailable is None:
             live = branch.step is None and task.subject.source.framework is not None
             if not (live and task.subject.here):
                 declared = task.machine.plugins.runners[branch.runner.name]
-                found.add(task.machine.preload(declared, task.subject.source if branch.step is None else None))
-    return tuple(sorted(found))
+                found[task.machine.worker(declared, task.subject.source if branch.step is None else None)] = None
+    return tuple(found)
 
 
 def _convert(
-    step: Step, before: Artifact | None, task: Task, active: Session, soon: Iterable[tuple[str, ...]]
+    step: Step, before: Artifact | None, task: Task, active: Session, soon: Iterable[Kind]
 ) -> Artifact | Failed:
     job, key = jobs.conversion(step, before, task, active.workspace.path)
-    if key is None or active.find(key) is None:
-        for preload in soon:
-            active.workers.prepare(preload)
+    if key is None or active.workspace.object(key) is None:
+        for kind in soon:
+            active.workers.prepare(kind)
     stage: Stage = "export" if before is None and task.subject.source.framework else "convert"
     here = task.subject.here and before is None
-    outcome, folder = active.perform(step.name, stage, job, key, here=here, timeout=_share(active))
+    room = before.size if before else _source_size(task.subject.source.path)
+    outcome, folder = active.perform(step.name, stage, job, key, here=here, timeout=_share(active), room=room)
     if isinstance(outcome, Failed):
         return outcome if outcome.nothing_to_do else attrs.evolve(outcome, reason=f"{step.name}: {outcome.reason}")
     return made(step, outcome.value, folder, task)
@@ -115,7 +123,7 @@ def _evaluate(branch: Branch, artifacts: Artifacts, task: Task, active: Session)
             remedy=_remedy(artifact, budgeted=active.budget is not None),
             log=artifact.log,
         )
-    job, key = jobs.evaluation(branch, artifact, task, active.workspace.path, active.run.folder)
+    job, key = jobs.evaluation(branch, artifact, task, active.workspace.path)
     entrant = job.argument.entrant
 
     def heard(message: dict[str, Any]) -> None:
@@ -125,16 +133,18 @@ def _evaluate(branch: Branch, artifacts: Artifacts, task: Task, active: Session)
             active.tell(Measured, candidate=branch.name, measurement=serde.from_data(message["measured"], Measurement))
 
     def judge(found: Evaluated) -> tuple[StepStatus, str | None]:
-        return ("ok", None) if found.reason is None else ("failed" if found.failed else "incorrect", found.reason)
+        return _status(found), found.reason
 
     here = subject.here and artifact is None
     timeout = _share(active)
-    outcome, _ = active.perform(branch.name, "verify", job, key, here=here, heard=heard, judge=judge, timeout=timeout)
+    outcome, _ = active.perform(
+        branch.name, "verify", job, key, here=here, heard=heard, judge=judge, keep=_lasting, timeout=timeout
+    )
     if isinstance(outcome, Done) and outcome.cached:
         for measurement in outcome.value.measurements:
             active.tell(Measured, candidate=branch.name, measurement=measurement)
-    if key is not None and isinstance(outcome, Done) and outcome.value.disturbed:
-        active.workspace.forget(key)  # measured again by the next run, which may find the machine quiet
+    if isinstance(outcome, Done):
+        outcome = _gated(outcome, job, branch, task, active)
     declared = artifact.format if artifact else subject.identified.declared
     live = artifact is None and subject.source.framework is not None
     recipe = Recipe(
@@ -156,6 +166,40 @@ def _evaluate(branch: Branch, artifacts: Artifacts, task: Task, active: Session)
     return _judged(whole, outcome, here, budgeted=active.budget is not None)
 
 
+def _gated(
+    outcome: Done[Evaluated], job: Job[Evaluated], branch: Branch, task: Task, active: Session
+) -> Done[Evaluated] | Failed:
+    """What came of a candidate, with what the user's gate says of it where that could not be asked in the same step."""
+    value, verdict = outcome.value, outcome.value.verdict
+    asked = jobs.gate(job, branch, task, active.workspace.path)
+    if asked is None or value.reason is not None or verdict is None:
+        return outcome
+
+    def said(found: Judged) -> tuple[StepStatus, str | None]:
+        reason = found.reason()
+        return ("ok" if reason is None else "incorrect", reason)
+
+    name = f"{branch.name} by the user's verify"
+    judged, _ = active.perform(name, "verify", *asked, judge=said, timeout=_share(active))
+    if isinstance(judged, Failed):
+        return judged
+    found: Judged = judged.value
+    checks = {f"metric {name}" if name in verdict.checks else name: text for name, text in found.checks.items()}
+    verdict = attrs.evolve(
+        verdict,
+        ok=verdict.ok and found.reason() is None,
+        checks={**verdict.checks, **checks},
+        metrics={**verdict.metrics, **found.metrics},
+    )
+    whole = attrs.evolve(value, verdict=verdict, reason=found.reason(), failed=found.raised())
+    return attrs.evolve(outcome, value=whole)
+
+
+def _lasting(found: Evaluated) -> bool:
+    """Whether a later run may take it as it is: it may find the machine quiet, or have what a call lacked in this."""
+    return not found.disturbed and not found.failed
+
+
 def _share(active: Session) -> float | None:
     """Half of what is left of a budget, so that a step that hangs leaves the others the rest."""
     return None if active.budget is None else min(DEFAULT_TIMEOUT, max(1.0, active.left / 2))
@@ -173,25 +217,27 @@ def _judged(candidate: Candidate, outcome: Done[Evaluated] | Failed, here: bool,
             recipe=None,
         )
     found = outcome.value
-    remedy = None
-    if found.reason is not None:
-        remedy = (
-            "the error and the bar are in .verdict; see the log of the step"
-            if found.failed
-            else ("leave it, or say what you accept with tolerance= or verify=")
-        )
+    status = _status(found)
     return attrs.evolve(
         candidate,
-        status="ok" if found.reason is None else "failed" if found.failed else "incorrect",
+        status=status,
         reason=found.reason,
-        remedy=remedy,
+        remedy=REMEDIES.get(status),
         verdict=found.verdict,
         measurements=found.measurements,
     )
 
 
+def _status(found: Evaluated) -> Literal["ok", "failed", "skipped", "incorrect"]:
+    if found.reason is None:
+        return "ok"
+    return "failed" if found.failed else "skipped" if found.unknown else "incorrect"
+
+
 def _remedy(failed: Failed, *, budgeted: bool, here: bool = False) -> str | None:
     """What helps; a step ``here``, in the caller's process, cannot be repeated alone."""
+    if failed.interrupted:
+        return "make the same call again: it goes on from here"
     if failed.nothing_to_do:
         return "nothing has to be done: the other candidates do without it"
     if failed.log is None:
@@ -212,7 +258,10 @@ def _home(task: Task, live: bool) -> Home:
 
 
 def _size(path: Path, artifact: Artifact | None) -> int:
-    if artifact is not None:
-        return artifact.size
-    files: Iterable[Path] = path.parent.rglob("*")
-    return sum(file.stat().st_size for file in files if file.is_file() and file.name != session.RESULT)
+    return _source_size(path.parent) if artifact is None else artifact.size
+
+
+def _source_size(path: Path) -> int:
+    """Bytes of the source's files, which lie in a folder of their own; of one file, those beside it included."""
+    folder = path if path.is_dir() else path.parent
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and file.name != session.RESULT)

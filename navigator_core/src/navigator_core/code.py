@@ -1,13 +1,17 @@
-"""The Python code a model is made of: which modules are the user's own, and what their functions depend on."""
+"""Python code of the user's: which modules are their own, and what functions depend on."""
 
 from __future__ import annotations
 
+import re
 import sys
 import sysconfig
 import types
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+
+OURS = re.compile(r"navigator(_\w+)?")
+"""This project's packages: their versions and sources are in every key."""
 
 DERIVED = {
     "__abstractmethods__",
@@ -24,6 +28,7 @@ DERIVED = {
     "__module__",
     "__orig_bases__",
     "__parameters__",
+    "__slotnames__",
     "__static_attributes__",
     "__weakref__",
     "_abc_impl",
@@ -32,7 +37,7 @@ DERIVED = {
 
 def is_local(module: str | None) -> bool:
     """Whether a module is the user's own code: neither built in, nor of Python, nor an installed package."""
-    if module is None or _is_ours(module.partition(".")[0]):
+    if module is None or OURS.fullmatch(module.partition(".")[0]):
         return False
     found = sys.modules.get(module)
     if module == "__main__" or found is None:
@@ -41,11 +46,6 @@ def is_local(module: str | None) -> bool:
     if file is None:
         return getattr(getattr(found, "__spec__", None), "origin", None) not in ("built-in", "frozen")
     return not _installed(file)
-
-
-def _is_ours(package: str) -> bool:
-    """Navigator itself and its own plugins, which may be run from a clone: their sources are part of every key."""
-    return package == "navigator" or package.startswith("navigator_")
 
 
 @lru_cache(maxsize=4096)

@@ -211,10 +211,16 @@ class Exporter(_Implemented):
 
 @frozen(kw_only=True)
 class Converter(_Implemented):
-    """``implementation(source: Path, output: Path, options, context: Context) -> Names | None``."""
+    """``implementation(source: Path, output: Path, options, context: Context) -> Names | None``.
+
+    ``from_passes=False``: it starts from what was given or exported as it is, not from what a pass (onnx->onnx[slim])
+    made of it or a variant rounded (torch->exported-program[bf16]). For a runtime that simplifies and rounds by itself,
+    whose branches would only be multiplied.
+    """
 
     source: str
     target: str
+    from_passes: bool = True
 
 
 @frozen(kw_only=True)

@@ -59,16 +59,17 @@ class Entrant:
 class Rotation:
     """``rotation(i)`` calls the model with the i-th inputs, on the device already, and waits until it is done.
 
-    ``last`` holds the newest outputs by the inputs' place.
+    ``turn`` and ``last`` are of the newest call: the inputs' place, and the outputs, which the next call may overwrite.
     """
 
     def __init__(self, run: Running, inputs: Sequence[Mapping[str, np.ndarray]]) -> None:
         self.ready = [run.bring_in(one) for one in inputs]
-        self.last: dict[int, Any] = {}
+        self.turn = 0
+        self.last: Any = None
         self._model = run.model
 
     def __call__(self, i: int) -> None:
         """One call, as long as it takes."""
-        turn = i % len(self.ready)
-        self.last[turn] = self._model.call(self.ready[turn])
+        self.turn = i % len(self.ready)
+        self.last = self._model.call(self.ready[self.turn])
         self._model.synchronize()

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Self
 
+    from navigator_core.report import Report
+
 
 IN_A_WORKER = "Where it was raised, in a worker:"
 """In the note of an exception that the user's own model raised: their traceback follows."""
@@ -35,6 +37,19 @@ class NothingToDoError(NavigatorError):
 
     Its branch is "skipped" then, with that sentence, rather than "failed": nothing went wrong.
     """
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM ended a run. ``signal`` names which, ``report`` holds what was finished before.
+
+    It is None where the run had not come so far that there was anything to report. The same call goes on from there.
+    """
+
+    def __init__(self, signal: str, report: Report | None = None) -> None:
+        more = "" if report is None else "; .report holds what was finished, and the same call goes on from there"
+        super().__init__(f"interrupted by {signal}{more}")
+        self.signal = signal
+        self.report = report
 
 
 class PackageError(NavigatorError):

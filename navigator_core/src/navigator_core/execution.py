@@ -20,33 +20,55 @@ from typing import Any, Generic, Self, TypeVar
 
 from attrs import define, field, frozen
 
-from navigator_core import serde, worker
+from navigator_core import elsewhere, processes, serde, worker
 from navigator_core.declarations import Ref
 from navigator_core.errors import IN_A_WORKER
 
 DEFAULT_TIMEOUT = 1800.0
 START_TIMEOUT = 120.0
 LOG_LINES = 3
+LONGEST_MESSAGE = 64 * 2**20
 OUT_OF_TIME = "was stopped after {seconds} s, its time limit"
+OUT_OF_MEMORY = "was stopped when it held {held}, its memory limit being {allowed}"
 
 HOME = str(Path(__file__).resolve().parent.parent)
 START = "import sys; sys.path.append(sys.argv[2]); from navigator_core.worker import main; main(int(sys.argv[1]))"
 """As ``python -P -m navigator_core.worker``, which is also found where it is not installed; last, to hide nothing."""
 
+START_THERE = "import sys; from navigator_core.worker import main; main(int(sys.argv[1]))"
+"""The same with another interpreter, whose core is its own."""
+MESSAGES = (("ready", bool), ("pid", int), ("said", dict), ("exit", int))
+"""What a worker says: that it is ready, the process of a step, what the step said, how it ended."""
+
 T = TypeVar("T")
+
+
+@frozen
+class Kind:
+    """What workers have in common: the modules that they import first, and the interpreter (None: this one)."""
+
+    preload: tuple[str, ...] = ()
+    interpreter: str | None = None
 
 
 @frozen(kw_only=True)
 class Job(Generic[T]):
     """A step as data: ``function(argument, folder, emit)`` returns a ``result``, all of them serialisable.
 
-    ``preload`` names the modules that the worker imports once for all steps of this kind.
+    ``preload`` names the modules that the worker imports once for all steps of this kind. ``interpreter`` is another
+    environment's Python, None this process's own.
     """
 
     function: Ref
     argument: Any
     result: type[T]
     preload: tuple[str, ...] = ()
+    interpreter: str | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of worker that it runs in."""
+        return Kind(self.preload, self.interpreter)
 
 
 @frozen
@@ -74,9 +96,18 @@ class Failed:
     skipped: bool = False
     timed_out: bool = False
     nothing_to_do: bool = False
+    interrupted: bool = False
 
 
 Outcome = Done[T] | Failed
+
+
+class _NoMessageError(Exception):
+    """Something else than a worker's message came on the stream that is for them."""
+
+    def __init__(self, what: bytes) -> None:
+        shown = shorten(what[:200].decode(errors="replace"), 60)
+        super().__init__(f"wrote what is no message on the stream by which it reports ({shown!r})")
 
 
 @define
@@ -96,8 +127,13 @@ class _Worker:
         self.connection.sendall(json.dumps(message).encode() + b"\n")
 
     def receive(self, deadline: float) -> dict[str, Any]:
-        """The next message. Raises TimeoutError at the deadline and EOFError when the worker is gone."""
+        """The next message.
+
+        Raises TimeoutError at the deadline, EOFError when the worker is gone, _NoMessageError for what it did not say.
+        """
         while b"\n" not in self.pending:
+            if len(self.pending) > LONGEST_MESSAGE:
+                raise _NoMessageError(self.pending)
             with selectors.DefaultSelector() as selector:
                 selector.register(self.connection, selectors.EVENT_READ)
                 if not selector.select(max(0.0, deadline - time.monotonic())):
@@ -107,12 +143,30 @@ class _Worker:
                 raise EOFError
             self.pending += data
         line, _, self.pending = self.pending.partition(b"\n")
-        message: dict[str, Any] = json.loads(line)
+        try:
+            message = json.loads(line)
+        except ValueError:
+            raise _NoMessageError(line) from None
+        if not isinstance(message, dict) or not any(isinstance(message.get(name), kind) for name, kind in MESSAGES):
+            raise _NoMessageError(line)
         return message
 
+    def how(self) -> str:
+        """How it ended, when it is gone without having been told to."""
+        try:
+            code = self.process.wait(processes.PATIENCE)
+        except subprocess.TimeoutExpired:
+            return "closed its stream"
+        return describe_exit(worker.SIGNALLED - code if code > worker.SIGNALLED else code)
+
     def end(self) -> None:
-        self.process.kill()
-        self.process.wait()
+        """Let it end with all that it started."""
+        self.process.terminate()
+        try:
+            self.process.wait(2 * processes.PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
         self.connection.close()
 
 
@@ -120,7 +174,7 @@ class _Worker:
 class Workers:
     """The pool. A context manager: at its end every worker is gone."""
 
-    _workers: dict[tuple[str, ...], _Worker] = field(factory=dict)
+    _workers: dict[Kind, _Worker] = field(factory=dict)
 
     def run(
         self,
@@ -131,11 +185,17 @@ class Workers:
         timeout: float = DEFAULT_TIMEOUT,
         heard: Callable[[dict[str, Any]], None] = lambda message: None,
         here: bool = False,
+        memory: int | None = None,
     ) -> Outcome[T]:
         """Run a step and wait for it; whatever goes wrong is a `Failed`.
 
         What the step makes goes into ``output``; its job, log and result into ``folder``. ``here`` runs it in this
-        process, for a model that cannot leave it. ``heard`` gets what the step emits.
+        process, for a model that cannot leave it. ``heard`` gets what the step emits. ``memory`` are the bytes that
+        the step's processes may hold together.
+
+        They are watched rather than limited by the kernel: RLIMIT_AS counts what is only reserved (CUDA reserves more
+        than any machine has), RLIMIT_DATA the stacks of idle threads and the mapped file of the model, both of them
+        for each process by itself.
         """
         write_job(job, folder, output)
         begun = time.monotonic()
@@ -143,9 +203,9 @@ class Workers:
             worker.run_here(folder, heard)
             return read_result(job, folder, time.monotonic() - begun)
         try:
-            ended = self._run(job, folder, begun + timeout, heard)
+            ended = self._run(job, folder, begun + timeout, heard, memory)
         except BaseException:  # Ctrl-C, or an observer that raises: nothing of the step may stay
-            self._end(job.preload)
+            self._end(job.kind)
             raise
         duration = time.monotonic() - begun
         if ended is not None:
@@ -153,55 +213,63 @@ class Workers:
             return Failed(reason, duration, folder / "log.txt", timed_out=ended == OUT_OF_TIME)
         return read_result(job, folder, duration)
 
-    def _run(self, job: Job[T], folder: Path, deadline: float, heard: Callable[[dict[str, Any]], None]) -> str | None:
+    def _run(
+        self,
+        job: Job[T],
+        folder: Path,
+        deadline: float,
+        heard: Callable[[dict[str, Any]], None],
+        memory: int | None,
+    ) -> str | None:
         """None when the step wrote its result, else the sentence that says how it ended."""
-        child: int | None = None
+        active: _Worker | None = None
         over = False
         try:
-            active = self._worker(job.preload)
-            active.send({"do": "run", "folder": str(folder)})
+            active = self._worker(job.kind)
+            active.send({"do": "run", "folder": str(folder), "memory": memory})
             while True:
                 message = active.receive(deadline)
-                if "pid" in message:
-                    child = message["pid"]
+                if "said" in message:
+                    heard(message["said"])
                 elif "exit" in message:
                     over = True
+                    if message.get("held") is not None:
+                        return OUT_OF_MEMORY.format(held=gib(message["held"]), allowed=gib(memory or 0))
                     finished = (folder / "result.json").exists()
                     return None if finished else describe_exit(message["exit"])
-                else:
-                    heard(message)
         except TimeoutError:
             return OUT_OF_TIME
+        except _NoMessageError as error:
+            return str(error)
         except (EOFError, OSError) as error:
-            return f"lost its worker, which ended ({type(error).__name__})"
+            return f"lost its worker, which {active.how() if active else f'did not start ({type(error).__name__})'}"
         finally:
             if not over:
-                _kill_group(child)
-                self._end(job.preload)
+                self._end(job.kind)
 
-    def _worker(self, preload: tuple[str, ...]) -> _Worker:
-        active = self._workers.get(preload)
+    def _worker(self, kind: Kind) -> _Worker:
+        active = self._workers.get(kind)
         if active is None or active.process.poll() is not None:
-            self._end(preload)
-            active = self._workers[preload] = _launch(preload)
+            self._end(kind)
+            active = self._workers[kind] = _launch(kind)
         active.wait()
         return active
 
-    def prepare(self, preload: tuple[str, ...]) -> None:
+    def prepare(self, kind: Kind) -> None:
         """Let a worker begin to import what later steps need, while another one works. It is waited for when used."""
         with contextlib.suppress(OSError):  # the step that needs it will say so
-            if preload not in self._workers:
-                self._workers[preload] = _launch(preload)
+            if kind not in self._workers:
+                self._workers[kind] = _launch(kind)
 
-    def _end(self, preload: tuple[str, ...]) -> None:
-        active = self._workers.pop(preload, None)
+    def _end(self, kind: Kind) -> None:
+        active = self._workers.pop(kind, None)
         if active is not None:
             active.end()
 
     def close(self) -> None:
         """End every worker."""
-        for preload in list(self._workers):
-            self._end(preload)
+        for kind in list(self._workers):
+            self._end(kind)
 
     def __enter__(self) -> Self:
         return self
@@ -221,11 +289,11 @@ class Dialogue:
     class Ended(Exception):  # noqa: N818  (a message, not an error of ours)
         """The step is over; the message says how, as a verb and what follows it."""
 
-    def __init__(self, job: Job[Any], folder: Path, preload: tuple[str, ...]) -> None:
+    def __init__(self, job: Job[Any], folder: Path) -> None:
         folder.mkdir()
         write_job(job, folder, folder)
         self._job, self._folder = job, folder
-        self._worker = _launch(preload)
+        self._worker = _launch(job.kind)
         self._child: int | None = None
 
     def begin(self, deadline: float) -> dict[str, Any]:
@@ -234,7 +302,7 @@ class Dialogue:
             self._worker.wait()
             self._worker.send({"do": "run", "folder": str(self._folder)})
             self._child = self._worker.receive(deadline)["pid"]
-        except (EOFError, OSError) as error:
+        except (EOFError, OSError, KeyError, _NoMessageError) as error:
             raise self.Ended(f"could not be started ({type(error).__name__})") from error
         return self.receive(deadline)
 
@@ -244,11 +312,14 @@ class Dialogue:
             message = self._worker.receive(deadline)
         except TimeoutError:
             raise self.Ended("said nothing for too long") from None
+        except _NoMessageError as error:
+            raise self.Ended(str(error)) from None
         except (EOFError, OSError) as error:
-            raise self.Ended(f"lost its worker ({type(error).__name__})") from error
+            raise self.Ended(f"lost its worker, which {self._worker.how()}") from error
         if "exit" in message:
             raise self.Ended(self._how(message["exit"]))
-        return message
+        said: dict[str, Any] = message["said"]
+        return said
 
     def send(self, message: dict[str, Any]) -> None:
         """Say something to the step."""
@@ -282,13 +353,12 @@ class Dialogue:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: types.TracebackType | None
     ) -> None:
-        _kill_group(self._child)
         self._worker.end()
 
 
-def start_worker(preload: tuple[str, ...]) -> _Worker:
+def start_worker(kind: Kind) -> _Worker:
     """Start a worker and wait until it is ready. Raises OSError or EOFError where it does not start."""
-    active = _launch(preload)
+    active = _launch(kind)
     try:
         active.wait()
     except BaseException:
@@ -297,33 +367,41 @@ def start_worker(preload: tuple[str, ...]) -> _Worker:
     return active
 
 
-def _launch(preload: tuple[str, ...]) -> _Worker:
-    """Start a worker with this process's ``sys.path``; nothing of the user's ``__main__`` is imported."""
+def _launch(kind: Kind) -> _Worker:
+    """Start a worker; nothing of the user's ``__main__`` is imported.
+
+    One with this process's interpreter has its ``sys.path``, too; another interpreter keeps its own.
+    """
     ours, theirs = socket.socketpair()
+    own = kind.interpreter is None
     with theirs:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-c", START, str(theirs.fileno()), HOME],
-            pass_fds=(theirs.fileno(),),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C reaches us, and we end the worker
-        )
+        number = str(theirs.fileno())
+        start = [sys.executable, "-P", "-c", START, number, HOME]
+        try:
+            process = subprocess.Popen(
+                start if kind.interpreter is None else [kind.interpreter, "-P", "-c", START_THERE, number],
+                env=None if own else elsewhere.surroundings(),
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C reaches us, and we end the worker
+            )
+        except OSError:
+            ours.close()
+            raise
     active = _Worker(process, ours)
     try:
-        path = [entry or str(Path.cwd()) for entry in sys.path]
-        active.send({"do": "start", "sys_path": path, "preload": list(preload)})
+        active.send({"do": "start", "sys_path": _path() if own else None, "preload": list(kind.preload)})
     except BaseException:
         active.end()
         raise
     return active
 
 
-def _kill_group(child: int | None) -> None:
-    """End a step and whatever it started."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        if child is not None:
-            os.killpg(child, signal.SIGKILL)
+def _path() -> list[str]:
+    """Where this process finds modules."""
+    return [entry or str(Path.cwd()) for entry in sys.path]
 
 
 def write_job(job: Job[Any], folder: Path, output: Path) -> None:
@@ -334,11 +412,12 @@ def write_job(job: Job[Any], folder: Path, output: Path) -> None:
         "argument_type": f"{argument_type.__module__}:{argument_type.__qualname__}",
         "argument": serde.to_data(job.argument),
         "output": str(output),
-        "sys_path": [entry or str(Path.cwd()) for entry in sys.path],
+        "sys_path": _path() if job.interpreter is None else [],
+        "interpreter": job.interpreter,
     }
     (folder / "job.json").write_text(json.dumps(data, indent=1))
     (folder / "reproduce.py").write_text(
-        f'"""Repeats this step alone: {sys.executable} reproduce.py"""\n\n'
+        f'"""Repeats this step alone: {job.interpreter or sys.executable} reproduce.py"""\n\n'
         "from navigator_core.worker import reproduce\n\nreproduce(__file__)\n"
     )
 
@@ -389,6 +468,11 @@ def shorten(text: str, limit: int = 500) -> str:
     """One line of bounded length."""
     line = " ".join(text.split())
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
+
+
+def gib(size: int) -> str:
+    """Bytes in GiB."""
+    return f"{size / 2**30:.3g} GiB"
 
 
 def _with_log(sentence: str, folder: Path) -> str:

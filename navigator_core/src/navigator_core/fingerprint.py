@@ -1,7 +1,7 @@
-"""What a Python object is, as one hash: equal in every process, different after any change that can reach its results.
+"""What a Python value is, as one hash: equal in every process, different after any change that can reach a result.
 
-A framework's plugin derives a `Hasher` that knows its tensors and models, and gives what it is asked by the core's
-``fingerprint(model)`` with it.
+Functions are told by their code, defaults, closure, the globals they use and the source of every local module that
+these come from; objects by their class and what they hold. What cannot be told is an error, never a guess.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import enum
 import functools
 import hashlib
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -21,20 +22,24 @@ from navigator_core import code
 from navigator_core.objects import BUILT_IN, IRRELEVANT, UnknownError, demand_open, name_of, state_of
 
 PLAIN = (bool, int, float, complex, str, bytes)
-NAMED = (type(None), type(Ellipsis), type(NotImplemented), np.dtype, range, slice)
+NAMED = (type(None), type(Ellipsis), type(NotImplemented), range, slice)
 
 
 class Hasher:
-    """SHA-256 over classes, code, attributes and arrays. Raises UnknownError for what cannot be told.
+    """Takes values one after the other. ``names`` are those that the code it has met refers to.
 
-    Ask in the process where the object was made: elsewhere its source files may be out of reach. Local modules are
-    covered as whole files, and the code and globals that run as they are in memory.
+    ``special`` is asked about every value with an identity and says whether it has dealt with it, ``named`` are further
+    types whose ``repr`` says all, and ``met`` hears of every text and path.
     """
 
-    named: tuple[type, ...] = NAMED
-    """Types whose values are told by their ``repr``."""
-
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        special: Callable[[Hasher, Any], bool] = lambda hasher, value: False,
+        named: tuple[type, ...] = (),
+        met: Callable[[Hasher, str | PurePath], None] = lambda hasher, text: None,
+    ) -> None:
+        self.names: set[str] = set()
+        self._special, self._named, self._met = special, (*NAMED, *named), met
         self._hash = hashlib.sha256()
         self._seen: dict[int, int] = {}
         self._kept: list[Any] = []  # an id is of use only while its object lives
@@ -43,12 +48,17 @@ class Hasher:
         self._files: set[str] = set()
 
     def digest(self) -> str:
-        """The hash of all that was added."""
+        """SHA-256, in hexadecimal."""
         return self._hash.hexdigest()
 
-    def special(self, value: Any) -> bool:
-        """Add what the framework knows better, and say whether it was such. Asked once for each object."""
-        return False
+    def say(self, *words: object) -> None:
+        """Texts, and where each of these calls ends."""
+        text = "\0".join(map(str, words)).encode("utf-8", "surrogatepass")
+        self._hash.update(len(text).to_bytes(8, "little") + text)
+
+    def update(self, data: Any) -> None:
+        """Bytes; say their number before."""
+        self._hash.update(data)
 
     def add(self, value: Any) -> None:
         """Dispatch on the kind of value. Raises UnknownError."""
@@ -57,10 +67,15 @@ class Hasher:
         elif isinstance(value, PLAIN):
             plain = next(cls for cls in PLAIN if isinstance(value, cls))
             self.say(name_of(type(value)), plain.__repr__(value))
-        elif isinstance(value, self.named):
+            if isinstance(value, str):
+                self._met(self, value)
+        elif isinstance(value, PurePath):
+            self.say(name_of(type(value)), value)
+            self._met(self, value)
+        elif isinstance(value, self._named):
             self.say(type(value).__name__, repr(value))
         elif isinstance(value, np.ndarray | np.generic):
-            self.array(np.asarray(value))
+            self._array(np.asarray(value))
         elif type(value) in (list, tuple):
             self.say(type(value).__name__, len(value))
             self._children(value)
@@ -73,7 +88,7 @@ class Hasher:
         else:
             self._seen[id(value)] = len(self._seen)
             self._kept.append(value)
-            if not self.special(value):
+            if not self._special(self, value):
                 self._thing(value)
 
     def _children(self, value: Any) -> None:
@@ -127,13 +142,13 @@ class Hasher:
         self.attributes(state_of(value))
 
     def attributes(self, state: Mapping[str, Any]) -> None:
-        """Values by name, in order of name."""
+        """Attributes by name."""
         for name, value in sorted(state.items()):
             self.say("attribute", name)
             self.add(value)
 
     def add_class(self, cls: type) -> None:
-        """A class with its bases; of the user's own, all that their bodies define."""
+        """A class with its bases: local ones by all that they define, others by their package's version."""
         for base in cls.__mro__:
             self.say("class", name_of(base))
             if not code.is_local(base.__module__):
@@ -167,6 +182,7 @@ class Hasher:
                 self.add(cell.cell_contents)
 
     def _code(self, body: types.CodeType) -> None:
+        self.names.update(body.co_names)
         self.say("code", body.co_code.hex(), body.co_names, body.co_varnames, body.co_freevars, body.co_flags)
         for constant in body.co_consts:
             if isinstance(constant, types.CodeType):
@@ -183,29 +199,20 @@ class Hasher:
                 self.say("source", hashlib.sha256(text).hexdigest())
         self._files.add(module)
 
-    def array(self, array: np.ndarray) -> None:
-        """An array's type, shape and bytes."""
+    def _array(self, array: np.ndarray) -> None:
         if array.dtype.hasobject:
             raise UnknownError("an array of objects")
         self.say("array", array.dtype.str, array.shape)
-        self.data(np.ascontiguousarray(array))
-
-    def data(self, array: np.ndarray) -> None:
-        """The bytes of an array that lies in one piece."""
-        self._hash.update(array.reshape(-1).view(np.uint8).data)
+        self._hash.update(np.ascontiguousarray(array).tobytes())
 
     def parts(self, kind: str, *values: Any) -> None:
-        """Something that is made of these."""
+        """The kind of a value, and what it is made of."""
         self.say(kind, len(values))
         for value in values:
             self.add(value)
 
-    def say(self, *words: object) -> None:
-        """Words, with where they begin and end."""
-        text = "\0".join(map(str, words)).encode("utf-8", "surrogatepass")
-        self._hash.update(len(text).to_bytes(8, "little") + text)
-
     def _alone(self, value: Any) -> str:
-        hasher = type(self)()
+        hasher = Hasher(self._special, self._named, self._met)
         hasher.add(value)
+        self.names |= hasher.names
         return hasher.digest()

@@ -96,7 +96,7 @@ def _cached(steps: tuple[Step, ...], tried: list[Branch], task: Task, session: S
     done = list(artifacts)
     for branch in tried:
         if branch.step is None or branch.step in artifacts:
-            evaluated, key = jobs.evaluation(branch, artifacts.get(branch.step or ""), task, path, session.run.folder)
+            evaluated, key = jobs.evaluation(branch, artifacts.get(branch.step or ""), task, path)
             if session.recall(evaluated, key) is not None:
                 done.append(branch.name)
     return done

@@ -3,18 +3,39 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from attrs import field, frozen
+from attrs import Attribute, field, frozen
 
 from navigator_core import shipping, tensors
+from navigator_core.calls import like_the_source
 from navigator_core.errors import RequestError
-from navigator_core.loading import Running, like_the_source
+from navigator_core.loading import Running
 from navigator_core.signature import Signature
 from navigator_core.worker import SourceRaisedError
+
+
+def _name(metric: Metric, attribute: Attribute[str], value: str) -> None:
+    if not isinstance(value, str) or not value:
+        raise RequestError(f"a metric's name must be a str, such as 'accuracy', not {value!r}")
+
+
+def _function(metric: Metric, attribute: Attribute[Any], value: Any) -> None:
+    if not callable(value):
+        raise RequestError(
+            f"the metric {metric.name!r} needs a function(model) -> float, not {value!r}; "
+            "a bound is given by name: minimum= or max_drop="
+        )
+
+
+def _bound(metric: Metric, attribute: Attribute[float | None], value: float | None) -> None:
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool) and np.isfinite(value)
+    if value is not None and not (number and (attribute.name == "minimum" or value >= 0)):
+        what = "a number" if attribute.name == "minimum" else "a number that is not negative"
+        raise RequestError(f"{attribute.name} of the metric {metric.name!r} must be {what}, not {value!r}")
 
 
 @frozen
@@ -22,13 +43,14 @@ class Metric:
     """A number that says how good a model is, and what is still good enough.
 
     ``function(model)`` is given a callable like the source. ``minimum`` is the lowest value allowed, ``max_drop`` how
-    far below the source's own value it may be; the source is asked once.
+    far below the source's own value it may be; the source is asked once. Raises RequestError for a function that
+    cannot be called and for bounds that are no numbers.
     """
 
-    name: str
-    function: Callable[[Callable[..., Any]], float] = field(eq=False)
-    minimum: float | None = None
-    max_drop: float | None = None
+    name: str = field(validator=_name)
+    function: Callable[[Callable[..., Any]], float] = field(eq=False, validator=_function)
+    minimum: float | None = field(default=None, validator=_bound)
+    max_drop: float | None = field(default=None, validator=_bound)
 
 
 def store(verify: Any, folder: Path) -> Path:
@@ -63,6 +85,18 @@ def measure_source(path: Path | None, run: Running, signature: Signature) -> dic
         raise SourceRaisedError(f"the metric {gate.name!r} raised on the source itself") from error
 
 
+def demand_of_source(gate: Any, metrics: Mapping[str, float]) -> None:
+    """Raises RequestError where the source itself misses what its metric asks for, so that nothing could pass.
+
+    ``metrics`` is what `measure_source` found.
+    """
+    if not isinstance(gate, Metric):
+        return
+    text = _judge(gate, metrics[gate.name], metrics[gate.name])
+    if text != "ok":
+        raise RequestError(f"the source itself does not hold what verify asks for: {text}")
+
+
 def check(
     path: Path | None,
     run: Running,
@@ -81,7 +115,10 @@ def check(
             return {name: _judge(gate, value, source[name])}, {name: value}
         references = [_as_source(signature, reference, run.kind_passed) for reference, _ in pairs]
         candidates = [_as_source(signature, candidate, run.kind_passed) for _, candidate in pairs]
-        return {name: "ok" if bool(gate(references, candidates)) else "the user's verify function said no"}, {}
+        said = gate(references, candidates)
+        if said is None:
+            return {name: "the user's verify function returned None, neither True nor False"}, {}
+        return {name: "ok" if bool(said) else "the user's verify function said no"}, {}
     except Exception as error:  # of the user's function, or of a candidate that cannot do what the metric asks
         return {name: f"raised {type(error).__name__}: {error}"}, {}
 

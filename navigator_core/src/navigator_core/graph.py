@@ -11,6 +11,7 @@ from attrs import field, frozen
 
 from navigator_core.availability import Unavailable
 from navigator_core.declarations import Converter, Exporter, Format, Framework, Probe, Requirement, Runner, Variant
+from navigator_core.elsewhere import environment_of, spelt
 
 if TYPE_CHECKING:
     from navigator_core.plugins import Plugins
@@ -34,10 +35,18 @@ class Conversion:
 
     @property
     def name(self) -> str:
-        """ "torch->onnx[dynamo]"; "onnx->tensorrt" for an unnamed one."""
-        return f"{self.source}->{self.target}" + (
-            f"[{self.variant.name}]" if self.variant and self.variant.name else ""
-        )
+        """ "torch->onnx[dynamo]"; "onnx->tensorrt" for an unnamed one; "onnx->onnx@old[slim]" in an environment."""
+        return self.edge + (f"[{self.variant.name}]" if self.variant and self.variant.name else "")
+
+    @property
+    def edge(self) -> str:
+        """The name without the variant: what options call it."""
+        return spelt(f"{self.source}->{self.target}", self.environment)
+
+    @property
+    def environment(self) -> str | None:
+        """The registered environment that it runs in, None for this one."""
+        return environment_of(self.declaration)
 
 
 @frozen
@@ -46,6 +55,11 @@ class Execution:
 
     runner: Runner
     unavailable: Unavailable | None = None
+
+    @property
+    def environment(self) -> str | None:
+        """The registered environment that it runs in, None for this one."""
+        return environment_of(self.runner)
 
 
 Path = tuple[Conversion, ...]
@@ -119,7 +133,7 @@ def build(plugins: Plugins, unavailable: Ask) -> Graph:
         for edge in declarations
         for variant in edge.variants or (None,)
     ]
-    conversions.sort(key=lambda c: (c.source, c.target, c.variant.name if c.variant else ""))
+    conversions.sort(key=lambda c: (c.source, c.target, c.environment or "", c.variant.name if c.variant else ""))
     runners = [Execution(runner, lacking(runner.requirements)) for _, runner in sorted(plugins.runners.items())]
     return Graph(formats, tuple(conversions), tuple(runners))
 
@@ -136,6 +150,8 @@ def paths(graph: Graph, source: str, limit: int = 4, targets: Iterable[str] | No
     7. Only the last conversion of a path may be unavailable: nothing goes on from there.
     8. With ``targets``, all paths that end in one of them come, with all their prefixes, and nothing from where none
        could be reached within the limit. (A path cut short by rule 7 comes where a target lay ahead: it says why.)
+    9. A converter that says ``from_passes=False`` follows neither a pass nor a variant with a precision, though rule 8
+       counts that as a way.
     """
     steps_to = None if targets is None else _distances(graph, targets)
     waiting: deque[tuple[Path, frozenset[str]]] = deque([((), frozenset((source,)))])
@@ -148,7 +164,8 @@ def paths(graph: Graph, source: str, limit: int = 4, targets: Iterable[str] | No
         for conversion in graph.leaving.get(path[-1].target if path else source, ()):
             target = conversion.target
             hopeless = steps_to is not None and steps_to.get(target, inf) > left
-            if not hopeless and (target not in entered or _is_new_pass(conversion, path)):
+            new = target not in entered or _is_new_pass(conversion, path)
+            if new and not hopeless and _goes_on(conversion, path):
                 waiting.append(((*path, conversion), entered | {target} if left else entered))
 
 
@@ -187,6 +204,15 @@ def _misfit(edge: Exporter | Converter, formats: Mapping[str, Format | Framework
         reason = f"{edge.target!r} is a live model, and a conversion writes an artifact"
         return Unavailable(reason, "its plugin's author must declare another target")
     return None
+
+
+def _goes_on(conversion: Conversion, path: Path) -> bool:
+    """Whether a conversion starts from what the path ends in, which a pass may have made, or a variant rounded."""
+    return getattr(conversion.declaration, "from_passes", True) or not any(map(_changes, path))
+
+
+def _changes(taken: Conversion) -> bool:
+    return taken.source == taken.target or (taken.variant is not None and taken.variant.precision is not None)
 
 
 def _is_new_pass(conversion: Conversion, path: Path) -> bool:

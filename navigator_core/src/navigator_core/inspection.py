@@ -16,7 +16,10 @@ from navigator_core.signature import Signature
 
 @frozen(kw_only=True)
 class Inspection:
-    """What the worker is told: the source, its runner, the samples in ``samples``, and what the user said of axes."""
+    """What the worker is told: the source, its runner, the samples in ``samples``, and what the user said of axes.
+
+    ``masks`` name the inputs that mark what counts, as `masking.fitting` takes them.
+    """
 
     source: Source
     runner: RunnerUse
@@ -30,6 +33,7 @@ class Inspection:
     output_names: tuple[str, ...] | None = None
     device: str = "cpu"
     verify: Path | None = None
+    masks: Mapping[str, str] = field(factory=dict)
 
     def start(self, model: Any, signature: Signature) -> Running:
         """A model, the source or a relative of it, loaded by the source's own runner."""

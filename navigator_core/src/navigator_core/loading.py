@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from copy import copy
 from pathlib import Path
 from typing import Any, Self
@@ -32,7 +32,10 @@ class Source:
 
 @frozen(kw_only=True)
 class RunnerUse:
-    """A runner with its options, as a worker is told of it. ``tensors=None``: as the caller passed, ``passed``."""
+    """A runner with its options, as a worker is told of it. ``tensors=None``: as the caller passed, ``passed``.
+
+    ``environment`` names the one that its implementation is to be found in, None for this one.
+    """
 
     name: str
     implementation: Ref
@@ -40,6 +43,7 @@ class RunnerUse:
     options: Any
     tensors: str | None
     passed: str = NUMPY
+    environment: str | None = None
 
     @property
     def kind(self) -> str:
@@ -104,22 +108,6 @@ def start(use: RunnerUse, model: Any, context: Context) -> Running:
         raise PluginError(f"runner {use.name!r} returned {type(loaded).__name__}; its author must return a LoadedModel")
     dtypes = {spec.name: spec.dtype for spec in context.signature.inputs}
     return Running(loaded, use.kind, use.passed, context.device, dtypes)
-
-
-def like_the_source(run: Running, signature: Signature) -> Callable[..., Any]:
-    """The model called as the source is: same arguments, same containers, the kind of tensor that was passed in."""
-    dtypes = {spec.name: spec.dtype for spec in signature.outputs}
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        inputs = signature.unbind(args, kwargs)
-        first = next(iter(inputs.values()))
-        kind = tensors.kind_of(first)
-        outputs = run.model.call(run.bring_in(inputs))
-        run.model.synchronize()
-        passed = kind.name if kind else run.kind_passed
-        return signature.rebuild(tensors.convert(outputs, passed, tensors.device_of(first), dtypes, adopt=True))
-
-    return call
 
 
 def take_out(outputs: Mapping[str, Any]) -> dict[str, Any]:

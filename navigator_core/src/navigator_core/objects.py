@@ -22,7 +22,7 @@ _HEAP_TYPE = 1 << 9  # of types.__flags__: made by a class statement
 
 
 class UnknownError(Exception):
-    """Something in the model cannot be told apart from another value of its kind."""
+    """A value cannot be told apart from another of its kind; the message says which."""
 
 
 def name_of(cls: type) -> str:

@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from navigator_core import branches, machine, meaning, outcome, planning, playoff, subjects
+from navigator_core.errors import Interrupted
 from navigator_core.events import RunFinished, RunStarted
 from navigator_core.report import Report
 from navigator_core.request import Request
 
 
 def optimize(model: Any, samples: Any, request: Request) -> Report:
-    """Try every path to every runner; see `navigator.optimize`."""
+    """Try every path to every runner; see `navigator.optimize`.
+
+    Raises Interrupted, with the report of what was finished, for Ctrl-C and SIGTERM.
+    """
     plugins = request.plugins()
     source = subjects.identify(model, samples, request, plugins)
     graph = machine.chart(request, plugins)
@@ -30,9 +34,12 @@ def optimize(model: Any, samples: Any, request: Request) -> Report:
         )
         session.notes += plan.notes
         session.tell(RunStarted, steps=len(plan.steps) + sum(branch.unavailable is None for branch in plan.branches))
-        artifacts = branches.convert(plan, task, session)
-        candidates = branches.evaluate(plan, artifacts, task, session)
-        duels = playoff.settle(candidates, task, session)
-        report = outcome.report(candidates, duels, artifacts, task, session)
-        session.tell(RunFinished, report=report)
+        with session.interruption.postponed():
+            artifacts = branches.convert(plan, task, session)
+            candidates = branches.evaluate(plan, artifacts, task, session)
+            duels = playoff.settle(candidates, task, session)
+            report = outcome.report(candidates, duels, artifacts, task, session)
+            session.tell(RunFinished, report=report)
+    if session.interruption.signal is not None:
+        raise Interrupted(session.interruption.signal, report)
     return report

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 import attrs
 
 import navigator_core
-from navigator_core import availability, duels, planning, rules, selection
-from navigator_core import report as reports
+from navigator_core import availability, duels, planning, rules, selection, verification
 from navigator_core.artifact import Artifact
 from navigator_core.branches import Artifacts
 from navigator_core.candidates import Candidate
-from navigator_core.declarations import Requirement
+from navigator_core.declarations import Precision, Requirement
+from navigator_core.elsewhere import environment_of, spelt, split
 from navigator_core.machine import Machine
 from navigator_core.meaning import Task
 from navigator_core.report import Report
@@ -31,6 +31,9 @@ def report(
     chosen = selection.select(candidates, asked, played)
     baseline = planning.baseline_name(subject.identified.format, subject.identified.runner)
     notes = [*subject.notes, *value.notes, *active.notes]
+    notes += [f"{c.name}: {note}" for c in candidates if c.verdict is not None for note in c.verdict.notes]
+    if active.interruption.signal is not None:
+        notes.append(f"interrupted by {active.interruption.signal}: the same call again does what is skipped for it")
     made = Report(
         candidates=selection.in_order(candidates, chosen),
         signature=value.signature.with_parameters(subject.samples.parameters),
@@ -43,35 +46,52 @@ def report(
         duels=tuple(played),
         best_name=chosen.best,
         why=chosen.why,
-        bar=reports.understood(value) if request.check and not value.stochastic else "",
+        bar="\n".join(_bars(candidates, task)) if request.check and not value.stochastic else "",
         run=active.run.name,
         elapsed=active.elapsed,
         reference=value,
         reference_folder=task.folder,
         artifacts={name: one for name, one in artifacts.items() if isinstance(one, Artifact)},
     )
-    notes += _offers(made)
+    notes += offers(made)
     return attrs.evolve(made, notes=tuple(dict.fromkeys(notes)))
 
 
-def _offers(made: Report) -> list[str]:
+def _bars(candidates: Sequence[Candidate], task: Task) -> list[str]:
+    """Where each bar comes from: a line for the source's precision, each reduced one, and what the user said."""
+    value, request = task.reference, task.request
+    given = request.tolerances(value.noise)
+    own = value.precision
+    told = [f"{verification.explain_bar(own)}; the truth is {value.truth}"]
+    judged = {c.precision for c in candidates if c.verdict is not None}
+    known = [Precision(name, epsilon) for name, epsilon in task.machine.epsilons().items()]
+    for precision in known:
+        if precision.name in judged and precision.epsilon > own.epsilon:
+            decides = f"bar of {precision.name}: what verify= says"
+            told.append(decides if request.verify is not None else verification.explain_reduced(own, precision))
+    said = (verification.explain_given(output, one, value.masks.get(output)) for output, one in given.items())
+    return [*told, *filter(None, said)]
+
+
+def offers(made: Report) -> list[str]:
     """What reduced precisions would bring, if the user allowed them."""
     best = made.best
-    offers = []
+    told = []
     for candidate in made.candidates:
         refused = candidate.status == "ok" and (candidate.reason or "").startswith("reduced precision")
-        if not refused or best is None or not candidate.measurements or not best.measurements:
+        if not refused or not candidate.measurements:
             continue
-        ratio = best.measurements[0].p50.value / candidate.measurements[0].p50.value
         error = (
             max((o.relative_l2 for o in candidate.verdict.outputs.values()), default=0.0) if candidate.verdict else 0.0
         )
+        allow = f"allow it with precisions=({made.precision!r}, {candidate.precision!r})"
+        if best is None or not best.measurements:
+            told.append(f"{candidate.name} is right for {candidate.precision}, at relative error {error:.0e}: {allow}")
+            continue
+        ratio = best.measurements[0].p50.value / candidate.measurements[0].p50.value
         if ratio > 1 + duels.MARGIN:
-            offers.append(
-                f"{candidate.name} is {ratio:.1f} times faster at relative error {error:.0e}: allow it with "
-                f"precisions=({made.precision!r}, {candidate.precision!r})"
-            )
-    return offers
+            told.append(f"{candidate.name} is {ratio:.1f} times faster at relative error {error:.0e}: {allow}")
+    return told
 
 
 def environment(machine: Machine) -> dict[str, str]:
@@ -85,9 +105,14 @@ def environment(machine: Machine) -> dict[str, str]:
     }
     for plugin in machine.plugins.loaded:
         if plugin.distribution:
-            found[plugin.distribution] = plugin.version or ""
+            found[spelt(plugin.distribution, plugin.environment)] = plugin.version or ""
     declared = [*(c.declaration for c in machine.graph.conversions), *machine.plugins.runners.values()]
+    for there in machine.plugins.environments.values():
+        found[spelt("python", there.name)] = there.version
     for one in declared:
+        if environment_of(one) is not None:
+            found |= {name: text for name, text in machine.versions(one).items() if _tells(name)}
+            continue
         for requirement in one.requirements:
             for text in requirement.any_of if isinstance(requirement, Requirement) else ():
                 name = availability.parse(text).name
@@ -95,3 +120,8 @@ def environment(machine: Machine) -> dict[str, str]:
                 if version:
                     found[name] = version
     return found
+
+
+def _tells(name: str) -> bool:
+    """Whether it is a version, and nothing that only keys are made of."""
+    return split(name)[0] != "source"

@@ -2,32 +2,47 @@
 
 from __future__ import annotations
 
-import io
-import json
 import shutil
 import tempfile
 import weakref
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from attrs import define, evolve, field
 
-from navigator_core import arrays, availability, forecast, plugins, report, signing, structure
+from navigator_core import (
+    arrays,
+    availability,
+    forecast,
+    migrations,
+    plugins,
+    recipes,
+    report,
+    serde,
+    signing,
+    soundness,
+    structure,
+)
 from navigator_core import optimize as engine
 from navigator_core.archive import Archive
 from navigator_core.candidates import Candidate, Home, LoadedCandidate, device_missing
 from navigator_core.declarations import Format, Framework
-from navigator_core.errors import BranchError, NothingCorrectError, PackageError, RequestError
+from navigator_core.elsewhere import split
+from navigator_core.errors import BranchError, Interrupted, NothingCorrectError, PackageError, RequestError
 from navigator_core.forecast import Plan
 from navigator_core.packing import REPORT, SIGNATURE
+from navigator_core.refusal import plainly
 from navigator_core.report import Report
 from navigator_core.request import Request, checked
 from navigator_core.signature import Call, Signature
 from navigator_core.survey import CPU, kind
 
-LARGEST_REPORT = 64 * 2**20
+LARGEST_REPORT = 16 * 2**20
+LARGEST_SIGNATURE = 4096
+STANDS_IN = "it becomes a dict that also answers to attributes"
 
 
 @define
@@ -55,12 +70,13 @@ class Package:
     @property
     def samples(self) -> Sequence[Call]:
         """The samples as calls, with numpy arrays."""
-        return [self.signature.bind(inputs) for inputs in self._arrays("samples")]
+        return [self.signature.bind(inputs) for inputs in self._arrays("samples", self._inputs)]
 
     @property
     def references(self) -> Sequence[Any]:
         """What the source answered to each sample, with numpy arrays in the source's own containers."""
-        return [self.signature.rebuild(outputs) for outputs in self._arrays("references")]
+        names = {spec.name for spec in self.signature.outputs}
+        return [self.signature.rebuild(outputs) for outputs in self._arrays("references", names)]
 
     def load(self, device: str | None = None) -> LoadedCandidate:
         """Load the best. Raises NothingCorrectError, holding for each candidate why it cannot be loaded here."""
@@ -101,12 +117,18 @@ class Package:
         """What `optimize` would do; keyword arguments as of `navigator.plan`."""
         source = self._portable_source()
         assert source.path is not None
-        return forecast.plan(source.path, self._arrays("samples"), checked(**asked))
+        return forecast.plan(source.path, self._arrays("samples", self._inputs), checked(**asked))
 
     def _again(self, request: Request) -> Report:
         source = self._portable_source()
         assert source.path is not None
-        made = engine.optimize(source.path, self._arrays("samples"), request)
+        try:
+            return self._as_before(engine.optimize(source.path, self._arrays("samples", self._inputs), request))
+        except Interrupted as stop:
+            raise Interrupted(stop.signal, self._as_before(stop.report) if stop.report else None) from None
+
+    def _as_before(self, made: Report) -> Report:
+        """The report on the stored artifact, with the original's calling convention."""
         signature = made.signature.with_structure_of(self.signature)
         home = Home(signature, keep=self._folder)
         candidates = tuple(evolve(c, home=home) if c.recipe is not None else c for c in made.candidates)
@@ -133,10 +155,16 @@ class Package:
         keywords.setdefault("candidate", self.best)
         return self.report.deploy(deployer, path, **keywords)
 
-    def _arrays(self, what: str) -> list[dict[str, np.ndarray]]:
-        with Archive.open(self.path) as archive:
-            names = [name for name in archive.names() if name.startswith(f"{what}/")]
-            return [arrays.load(io.BytesIO(archive.read(name, 2**32))) for name in names]
+    @property
+    def _inputs(self) -> set[str]:
+        return {spec.name for spec in self.signature.inputs}
+
+    def _arrays(self, what: str, names: Collection[str]) -> list[dict[str, np.ndarray]]:
+        """The arrays of each file in a folder, which must be those of these names."""
+        with Archive.open(self.path) as archive, tempfile.TemporaryDirectory(prefix="navigator-") as folder:
+            files = [name for name in archive.names() if name.startswith(f"{what}/")]
+            archive.extract(Path(folder), files)
+            return [_load_arrays(self.path, Path(folder), name, names) for name in files]
 
 
 def reopen(path: Path, *, trust: bool = False, extract: bool = True) -> Package:
@@ -149,11 +177,9 @@ def reopen(path: Path, *, trust: bool = False, extract: bool = True) -> Package:
         folder = _Folder()
         artifacts = [name for name in archive.names() if name.startswith("artifacts/")]
         archive.extract(folder.path, artifacts)
-    signature = made.signature
+    signature, lost = _buildable(made.signature, trusted)
     candidates = tuple(_placed(c, folder, signature, trusted, set(artifacts)) for c in made.candidates)
-    lost = sorted(set(structure.unbuildable(signature.structure.output if signature.structure else None)))
-    notes = tuple(f"{name} is not to be had here: it becomes a dict that also answers to attributes" for name in lost)
-    return Package(path, evolve(made, candidates=candidates, notes=(*made.notes, *notes)), folder)
+    return Package(path, evolve(made, candidates=candidates, signature=signature, notes=(*made.notes, *lost)), folder)
 
 
 class _Folder:
@@ -165,33 +191,88 @@ class _Folder:
 
 
 def _read_report(archive: Archive, path: Path) -> Report:
+    text = archive.read(REPORT, LARGEST_REPORT)
+    with _blaming(f"{path}: its report cannot be read"):
+        document = migrations.report(serde.parse(text), archive.schema)
+        document = {
+            key: value if key == "signature" else soundness.shown_safely(value) for key, value in document.items()
+        }
+        made = report.from_dict(recipes.with_code(document, plugins.installed()))
+        soundness.check(made)
+        return made
+
+
+def _load_arrays(path: Path, folder: Path, name: str, names: Collection[str]) -> dict[str, np.ndarray]:
+    with _blaming(f"{path}: {name} cannot be read"):
+        arrays.check(folder / name)
+        found = arrays.load(folder / name)
+        if found.keys() != set(names):
+            raise ValueError(f"it holds {sorted(found)}, and the report says {sorted(names)}")
+        return found
+
+
+@contextmanager
+def _blaming(what: str) -> Iterator[None]:
     try:
-        return report.from_dict(json.loads(archive.read(REPORT, LARGEST_REPORT)))
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise PackageError(f"{path}: its report cannot be read: {error}") from error
+        yield
+    except Exception as error:  # what a stranger's data makes Python and numpy raise is not foreseeable
+        problem = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        raise PackageError(f"{what}: {plainly(problem)}") from error
 
 
 def _signed(archive: Archive) -> bool:
     if SIGNATURE not in archive.names():
         return False
+    text = archive.read(SIGNATURE, LARGEST_SIGNATURE)
     try:
-        signature = json.loads(archive.read(SIGNATURE, 4096))["hmac-sha256"]
+        signature = serde.parse(text)["hmac-sha256"]
     except (ValueError, KeyError, TypeError):
         return False
     digests = {name: one["sha256"] for name, one in archive.manifest["files"].items() if name != SIGNATURE}
     return isinstance(signature, str) and signing.signed_here(digests, signature)
 
 
+def _buildable(signature: Signature, trusted: bool) -> tuple[Signature, list[str]]:
+    """The signature with containers that this process can build, and a note on each that it stands in for."""
+    if signature.structure is None:
+        return signature, []
+    output = signature.structure.output
+    if trusted:
+        lost = set(structure.unbuildable(output))
+        return signature, [f"{name} is not to be had here: {STANDS_IN}" for name in sorted(lost)]
+    nodes = [parameter.node for parameter in signature.structure.parameters]
+    found = [structure.without_imports(node) if node is not None else (None, set()) for node in (*nodes, output)]
+    parameters = tuple(
+        evolve(parameter, node=node)
+        for parameter, (node, _) in zip(signature.structure.parameters, found[:-1], strict=True)
+    )
+    made = evolve(signature, structure=evolve(signature.structure, parameters=parameters, output=found[-1][0]))
+    unknown = sorted({name for _, names in found for name in names})
+    return made, [
+        f"{name} is not imported for a package that may be a stranger's: {STANDS_IN}; import it before, or "
+        "nav.load(..., trust=True)"
+        for name in unknown
+    ]
+
+
 def _placed(candidate: Candidate, folder: _Folder, signature: Signature, trusted: bool, inside: set[str]) -> Candidate:
     """The candidate with its artifact's path on this machine and what it needs to be loaded."""
     if candidate.recipe is None:
         return candidate
+    name, kind_of_file = candidate.recipe.runner.name, candidate.recipe.format
+    runner = plugins.installed().runner_for(name)
     locked = None
-    if candidate.path is None and not candidate.recipe.live:
+    if runner is None and split(name)[1] is not None:
+        locked = f"{candidate.name} cannot be loaded: {plugins.installed().why_no_runner(name)}"
+    elif runner is None:
+        locked = f"{candidate.name} needs the runner {name!r}, which no installed plugin declares"
+    elif not candidate.recipe.live and kind_of_file not in runner.formats:
+        locked = f"{candidate.name} is {kind_of_file}, which the runner {name!r} that is installed does not run"
+    elif candidate.path is None and not candidate.recipe.live:
         locked = f"{candidate.name} is not stored in this package; optimize again to have it"
     elif candidate.recipe.executes_code and not trusted:
         locked = (
-            f"{candidate.name} is {candidate.recipe.format}, which can execute code when it is loaded; if you trust "
+            f"{candidate.name} is {kind_of_file}, which can execute code when it is loaded; if you trust "
             "where the package comes from, nav.load(..., trust=True)"
         )
     path = candidate.path
@@ -211,10 +292,15 @@ def _obstacle(candidate: Candidate) -> str | None:
         return home.locked
     if candidate.recipe.live and home.model is None:
         return "it exists only in memory; give it its model: package.attach(model)"
-    runner = plugins.installed().runners.get(candidate.recipe.runner.name)
+    runner = plugins.installed().runner_for(candidate.recipe.runner.name)
     if runner is None:
-        return f"no installed plugin declares the runner {candidate.recipe.runner.name!r}"
+        return plugins.installed().why_no_runner(candidate.recipe.runner.name)
     lacking = availability.missing(runner.requirements)
     if lacking is not None:
         return str(lacking)
+    try:
+        if candidate.recipe.runner.environment is None:  # another one's are known there
+            candidate.recipe.runner.built_options()
+    except (ValueError, TypeError) as error:
+        return f"its options are not those of the runner {runner.name!r} that is installed: {error}"
     return None if kind(candidate.device) == CPU else device_missing(candidate.device)

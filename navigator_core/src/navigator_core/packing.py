@@ -9,8 +9,8 @@ from typing import Any
 
 from attrs import evolve
 
-from navigator_core import plugins, signing
-from navigator_core.archive import listing, write
+from navigator_core import plugins, recipes, signing
+from navigator_core.archive import write
 from navigator_core.candidates import Candidate
 from navigator_core.errors import PackageError
 from navigator_core.report import Report
@@ -37,10 +37,12 @@ def save(made: Report, path: Path) -> Path:
     files[REPORT] = json.dumps(_portable(made, folders)).encode()
     if not path.parent.is_dir():
         raise PackageError(f"{path}: there is no folder {path.parent}")
-    signature = signing.sign(listing(files))
-    if signature is not None:
-        files[SIGNATURE] = json.dumps({"hmac-sha256": signature}).encode()
-    return write(path, {"best": made.best_name}, files)
+    return write(path, {"best": made.best_name}, files, seal=_signed)
+
+
+def _signed(digests: Mapping[str, str]) -> dict[str, bytes]:
+    signature = signing.sign(digests)
+    return {} if signature is None else {SIGNATURE: json.dumps({"hmac-sha256": signature}).encode()}
 
 
 def _chosen(made: Report) -> list[Candidate]:
@@ -61,7 +63,7 @@ def _chosen(made: Report) -> list[Candidate]:
 
 
 def _portable(made: Report, folders: Mapping[Path, str]) -> dict[str, Any]:
-    """The report with the artifacts' places in the archive instead of this machine's paths."""
+    """The report with the artifacts' places in the archive instead of this machine's paths, and no code's."""
     candidates = []
     for candidate in made.candidates:
         where = folders.get(candidate.path.parent) if candidate.path else None
@@ -75,4 +77,4 @@ def _portable(made: Report, folders: Mapping[Path, str]) -> dict[str, Any]:
     if best is not None and best.path is None:
         kept = next((c.name for c in candidates if c.path and c.status == "ok" and c.reason is None), "nothing")
         notes = (*notes, f"{best.name} exists only in memory and cannot be stored; the package's best is {kept}")
-    return evolve(made, candidates=tuple(candidates), notes=notes).to_dict()
+    return recipes.without_code(evolve(made, candidates=tuple(candidates), notes=notes).to_dict())

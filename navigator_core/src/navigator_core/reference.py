@@ -6,13 +6,13 @@ Runs in a worker, once for each run. Everything later is held to what is written
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from attrs import field, frozen
 
-from navigator_core import arrays, batches, gates, shipping, truth, verification
+from navigator_core import arrays, batches, gates, masking, shipping, truth, verification
 from navigator_core.batches import Batch
 from navigator_core.declarations import Precision
 from navigator_core.errors import RequestError
@@ -28,6 +28,7 @@ ODD = 3
 LARGEST_DEFAULT = 128
 REFERENCE_SECONDS = 4.0
 REFERENCE_BYTES = 256 * 2**20
+"""What the source's runs on batches, and again those on samples beyond the first, may take in time and memory."""
 
 
 @frozen
@@ -56,8 +57,10 @@ class StoredBatch:
 class Reference:
     """The source, understood.
 
-    ``sizes`` are the batch sizes to profile. ``coupled``: rows of a batch influence each other in the source itself.
-    ``stochastic``: a repeated call differs. ``truth`` says in a few words what the truth is.
+    ``neighbours`` are batches with one row in common, as `batches.neighbours` makes them. ``sizes`` are the batch sizes
+    to profile. ``coupled``: rows of a batch influence each other in the source itself;
+    ``sized``: their number does. ``stochastic``: a repeated call differs. ``truth`` says in a few words what the truth
+    is. ``masks`` name the inputs that mark what counts, by output.
     """
 
     signature: Signature
@@ -67,7 +70,9 @@ class Reference:
     neighbours: tuple[StoredBatch, ...] = ()
     sizes: tuple[int, ...] = (1,)
     coupled: bool = False
+    sized: bool = False
     stochastic: bool = False
+    masks: Mapping[str, str] = field(factory=dict)
     truth: str = ""
     metrics: Mapping[str, float] = field(factory=dict)
     notes: tuple[str, ...] = ()
@@ -90,34 +95,47 @@ def inspect(inspection: Inspection, folder: Path, emit: Emit) -> Reference:
     batched = any(spec.batch_axis is not None for spec in signature.inputs)
     sizes, size_notes = _sizes(inspection, signature, run, given, batched)
     signature = signature.with_batch(max(*sizes, ODD)) if batched else signature
-    pair = batches.neighbours(given, signature) or ()
+    masks = masking.fitting(inspection.masks, signature)
+    company = batches.neighbours(given, signature)
     made = [
         *batches.as_given(given, signature),
         *batches.pooled(given, signature, sorted({1, ODD, *sizes}) if batched else ()),
     ]
-    references, dropped = _run_all(run, (*made, *pair))
+    needed = batches.needed(given, signature) | {batch.name for batch in (*made[len(given) :], *company)}
+    references, dropped, spared = _run_all(run, (*made, *company), needed)
     kept = [batch for batch in made if batch.name in references]
-    found = truth.find(inspection, model, signature, kept, [references[batch.name] for batch in kept])
+    found = truth.find(inspection, model, signature, kept, [references[batch.name] for batch in kept], masks)
     truths = dict(zip((batch.name for batch in kept), found.outputs, strict=True))
-    kept += [batch for batch in pair if batch.name in references]  # compared with each other, not with the truth
+    beside = [batch for batch in company if batch.name in references]
+    beside = beside if beside[:2] == list(company[:2]) else []
+    kept += beside  # compared with each other, not with the truth
     stored = [
         _store(folder, i, b, references[b.name], truths.get(b.name, references[b.name])) for i, b in enumerate(kept)
     ]
-    pair_names = {batch.name for batch in pair} & set(references)
-    coupled = len(pair_names) == 2 and not stochastic and _coupled(signature, pair, references, found.noise)
+    coupled = not stochastic and _coupled(signature, beside, references, found.noise)
+    sized = not coupled and not stochastic and _sized(signature, kept, references, found.noise)
     lost = [f"the source itself cannot run {name}: {why}" for name, why in dropped.items()]
     return Reference(
         signature=signature,
         precision=verification.source_precision(signature.outputs),
         noise=found.noise,
-        batches=tuple(s for s in stored if s.name not in pair_names),
-        neighbours=tuple(s for s in stored if s.name in pair_names) if len(pair_names) == 2 else (),
+        batches=tuple(stored[: len(kept) - len(beside)]),
+        neighbours=tuple(stored[len(kept) - len(beside) :]),
         sizes=tuple(n for n in sizes if f"batch {n}" not in dropped) or (1,),
         coupled=coupled,
+        sized=sized,
         stochastic=stochastic,
+        masks=masks,
         truth=found.what,
         metrics=gates.measure_source(inspection.verify, run, signature),
-        notes=(*notes, *size_notes, *(() if stochastic else found.notes), *lost, *_said(coupled, stochastic, kept)),
+        notes=(
+            *notes,
+            *size_notes,
+            *(() if stochastic else found.notes),
+            *lost,
+            *_said(coupled, sized, stochastic, kept),
+            *_spared(spared),
+        ),
     )
 
 
@@ -149,30 +167,69 @@ def _sizes(
     return tuple(sizes), ()
 
 
-def _run_all(run: Running, made: Sequence[Batch]) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, str]]:
-    """The source's outputs by batch; batches of our making that it cannot run are dropped, with the reason."""
+def _run_all(
+    run: Running, made: Sequence[Batch], needed: Collection[str]
+) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, str], list[str]]:
+    """The source's outputs by batch; batches that it cannot run, with the reason; and those that were left out.
+
+    What is not ``needed`` is left out where the others have taken their time and memory.
+    """
     outputs: dict[str, dict[str, np.ndarray]] = {}
     dropped: dict[str, str] = {}
+    spared: list[str] = []
+    spent, held = 0.0, 0
     for batch in made:
+        optional = batch.name not in needed
+        if optional and (spent > REFERENCE_SECONDS or held > REFERENCE_BYTES):
+            spared.append(batch.name)
+            continue
+        begun = time.monotonic()
         try:
             outputs[batch.name] = run(batch.inputs)
         except Exception as error:
             dropped[batch.name] = f"{type(error).__name__}: {error}"
-    return outputs, dropped
+            continue
+        if optional:
+            spent += time.monotonic() - begun
+            held += sum(array.nbytes for array in outputs[batch.name].values())
+    return outputs, dropped, spared
 
 
 def _coupled(
     signature: Signature,
-    pair: Sequence[Batch],
+    company: Sequence[Batch],
     references: Mapping[str, dict[str, np.ndarray]],
     noise: Mapping[str, Noise],
 ) -> bool:
     """Whether other neighbours change a row's result in the source itself."""
-    first, second = (batches.first_row(references[batch.name], signature) for batch in pair)
+    if not company:
+        return False
+    first, second = (batches.one_row(references[batch.name], signature, batches.KEPT) for batch in company[:2])
+    return _differ(signature, first, second, noise)
+
+
+def _sized(
+    signature: Signature,
+    made: Sequence[Batch],
+    references: Mapping[str, dict[str, np.ndarray]],
+    noise: Mapping[str, Noise],
+) -> bool:
+    """Whether the size of the batch changes a row's result in the source itself."""
+    alone = next((batch for batch in made if batch.name == "batch 1"), None)
+    others = [batch for batch in made if batch.name == f"batch {batch.size}" and batch is not alone]
+    if alone is None:
+        return False
+    first = batches.one_row(references[alone.name], signature, 0)
+    return any(_differ(signature, first, batches.one_row(references[b.name], signature, 0), noise) for b in others)
+
+
+def _differ(signature: Signature, first: Arrays, second: Arrays, noise: Mapping[str, Noise]) -> bool:
+    """Whether two answers of the source on the same row are further apart than rounding."""
+    share = max(1e-5, 32 * verification.source_precision(signature.outputs).epsilon)
     return any(
-        verification.deviations({n: second[n]}, {n: row}, {n: row}, {n: noise[n]}, {})[0].max_absolute
-        > max(1e-5 * noise[n].scale, 10 * noise[n].max_absolute)
+        off.wrong or off.max_absolute > max(share * noise[n].scale, 10 * noise[n].max_absolute)
         for n, row in first.items()
+        for off in verification.deviations({n: second[n]}, {n: row}, {n: row}, {n: noise[n]}, {})
     )
 
 
@@ -186,13 +243,22 @@ def _store(
     return StoredBatch(batch.name, batch.size, batch.synthetic, folder)
 
 
-def _said(coupled: bool, stochastic: bool, made: Sequence[Batch]) -> list[str]:
+def _said(coupled: bool, sized: bool, stochastic: bool, made: Sequence[Batch]) -> list[str]:
     notes = []
     synthetic = sum(batch.synthetic for batch in made)
     if synthetic:
         notes.append(f"{synthetic} of {sum(b.size for b in made)} rows checked are seeded variations of the samples")
     if coupled:
         notes.append("rows of a batch influence each other in the source itself, so their independence is not checked")
+    if sized:
+        notes.append("a row's result depends on the size of the batch in the source itself, so that is not checked")
     if stochastic:
         notes.append("the source gives another answer when called again: it is stochastic and cannot be verified")
     return notes
+
+
+def _spared(names: Sequence[str]) -> list[str]:
+    if not names:
+        return []
+    why = f"running the source on those before them took {REFERENCE_SECONDS:.0f} s or {REFERENCE_BYTES >> 20} MiB"
+    return [f"{len(names)} samples, from {names[0]} on, were not compared as they are: {why}"]

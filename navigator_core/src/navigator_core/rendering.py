@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from navigator_core.candidates import Candidate
     from navigator_core.report import Report
-    from navigator_core.results import Estimate, Measurement
+    from navigator_core.results import Estimate, Measurement, OutputError
 
 WIDTH = 150
 MOST_ROWS = 3
@@ -156,17 +156,25 @@ def _unstable(report: Report) -> list[str]:
 
 
 def error_and_bar(candidate: Candidate) -> str:
-    """The output nearest to, or farthest over, its bar: relative L2 error and bar."""
+    """The output nearest to, or farthest over, its bar: relative L2 error and bar, or whatever else decides."""
     if candidate.verdict is None or not candidate.verdict.outputs:
         return ""
-    worst = max(
-        candidate.verdict.outputs.values(),
-        key=lambda o: (not o.ok, o.relative_l2 / o.tolerance.rtol if o.tolerance.rtol else o.relative_l2),
-    )
-    if math.isinf(worst.tolerance.rtol):  # a reduced precision that the user's own gate decides about
+    worst = max(candidate.verdict.outputs.values(), key=lambda o: (not o.ok, _times(o)))
+    bar = worst.tolerance
+    if worst.top1 is not None and bar.top1 is not None and (worst.top1 < bar.top1 or math.isinf(bar.rtol)):
+        return f"{worst.relative_l2:.1e} / top-1 {worst.top1:.4g} of {bar.top1:.4g}"
+    if math.isinf(bar.rtol):  # a reduced precision that the user's own gate decides about
         said = ", ".join(f"{name} {value:.4g}" for name, value in candidate.verdict.metrics.items())
         return f"{worst.relative_l2:.1e} / {said or 'verify='}"
-    return f"{worst.relative_l2:.1e} / {worst.tolerance.rtol:.1e}"
+    if worst.relative_l2 <= bar.rtol and worst.excess > 1:
+        return f"{worst.max_absolute:.1e} at most, {worst.excess:.2g} times the bar"
+    return f"{worst.relative_l2:.1e} / {bar.rtol:.1e}"
+
+
+def _times(output: OutputError) -> float:
+    """How many times its bar an output is off."""
+    share = output.relative_l2 / output.tolerance.rtol if output.tolerance.rtol else output.relative_l2
+    return max(share, output.excess)
 
 
 def duration(estimate: Estimate) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attrs import evolve, field, frozen
 
@@ -14,9 +14,6 @@ from navigator_core.errors import BranchError, NothingCorrectError, RequestError
 from navigator_core.results import Duel, Objective
 from navigator_core.rules import Rules
 from navigator_core.signature import Signature
-
-if TYPE_CHECKING:
-    from navigator_core.reference import Reference
 
 SCHEMA = 1
 
@@ -150,10 +147,3 @@ def from_dict(data: Mapping[str, Any]) -> Report:
         raise ValueError("candidates must be a list of objects")
     plain["candidates"] = [{**one, "home": None} for one in candidates]
     return serde.from_data({**plain, "reference": None, "reference_folder": None, "artifacts": {}}, Report)
-
-
-def understood(reference: Reference) -> str:
-    """One line on where the bar comes from."""
-    from navigator_core import verification
-
-    return f"{verification.explain_bar(reference.precision)}; the truth is {reference.truth}"

@@ -11,8 +11,8 @@ from typing import Any
 
 from attrs import field, frozen
 
+from navigator_core import masking, progress, selection
 from navigator_core import plugins as discovery
-from navigator_core import progress, selection
 from navigator_core.declarations import BF16, FP16, FP32, FP64, INT8, TF32
 from navigator_core.errors import NavigatorError, RequestError, unknown
 from navigator_core.events import Event
@@ -44,6 +44,7 @@ class Request:
     verify: Callable[..., Any] | Metric | None = None
     options: Mapping[str, Mapping[str, Any]] = field(factory=dict)
     budget: float | None = None
+    memory_limit: int | None = None
     workspace: Path | None = None
     input_names: tuple[str, ...] | None = None
     output_names: tuple[str, ...] | None = None
@@ -60,9 +61,11 @@ class Request:
         workspace = Workspace.open(self.workspace)
         shown = progress.display()
         observers = [*plugins.observers(), *([self.observe] if self.observe else [])]
-        session = Session(workspace, workspace.new_run(), Workers(), observers, list(shown), self.budget)
+        session = Session(
+            workspace, workspace.new_run(), Workers(), observers, list(shown), self.budget, self.memory_limit
+        )
         session.at_end += [display.close for display in shown]
-        session.notes += [str(broken) for broken in plugins.broken]
+        session.notes += [str(broken) for broken in (*plugins.broken, *plugins.lost)]
         return session
 
     def wishes(self) -> Wishes:
@@ -83,6 +86,16 @@ class Request:
             if name not in names:
                 raise unknown("output in tolerance", name, names)
         return dict(self.tolerance)
+
+    def masks(self) -> dict[str, str]:
+        """The inputs that mark what counts, by output; by `masking.EVERY` where the user names none."""
+        each = {masking.EVERY: self.tolerance} if isinstance(self.tolerance, Tolerance) else self.tolerance or {}
+        return {output: one.mask for output, one in each.items() if one.mask is not None}
+
+    def decides(self) -> bool:
+        """Whether the user says what is good enough, so that reduced precisions may win by it."""
+        each = [self.tolerance] if isinstance(self.tolerance, Tolerance) else (self.tolerance or {}).values()
+        return self.verify is not None or any(one.elementwise or one.top1 is not None for one in each)
 
 
 def checked(**asked: Any) -> Request:
@@ -106,6 +119,9 @@ def checked(**asked: Any) -> Request:
     budget = asked.get("budget")
     if budget is not None and (isinstance(budget, bool) or not isinstance(budget, int | float) or not budget > 0):
         raise RequestError(f"budget must be a positive number of seconds, not {budget!r}")
+    memory = asked.get("memory_limit")
+    if memory is not None and (isinstance(memory, bool) or not isinstance(memory, int) or not memory > 0):
+        raise RequestError(f"memory_limit must be a positive number of bytes, such as 4 * 2**30, not {memory!r}")
     observe = asked.get("observe")
     if observe is not None and not callable(observe):
         raise RequestError(f"observe must be callable(event), not {observe!r}")
@@ -125,6 +141,7 @@ def checked(**asked: Any) -> Request:
         verify=verify,
         options=_options(asked.get("options")),
         budget=budget,
+        memory_limit=memory,
         workspace=None if workspace is None else Path(workspace),
         input_names=_names_or_none(asked.get("input_names"), "input_names", str),
         output_names=_names_or_none(asked.get("output_names"), "output_names", str),

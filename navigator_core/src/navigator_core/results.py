@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from attrs import Factory, frozen
+from attrs import Attribute, Factory, field, frozen
+
+from navigator_core.errors import RequestError
 
 Status = Literal["ok", "incorrect", "failed", "skipped", "unavailable"]
 
@@ -41,9 +43,27 @@ class Measurement:
     others: Mapping[str, Estimate] = Factory(dict)
 
 
+def _share(tolerance: Tolerance, attribute: Attribute[float | None], value: float | None) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is not None and not (number and 0 < value <= 1):
+        raise RequestError(f"top1 must be a share of all positions, such as 0.99, not {value!r}")
+
+
+def _input(tolerance: Tolerance, attribute: Attribute[str | None], value: str | None) -> None:
+    if value is not None and not isinstance(value, str):
+        raise RequestError(f"mask must be the name of an input, such as 'attention_mask', not {value!r}")
+
+
 @frozen(kw_only=True)
 class Tolerance:
     """An allowed error: at most ``atol + rtol * abs(reference)`` in every element, as in `numpy.allclose`.
+
+    ``top1`` is for an output that ranks: in this share of all positions its largest value along the last axis must
+    stand where the truth's does; of integers, which are ranks already, this share must be equal. ``mask`` names the
+    input whose zeros mark positions that do not count; its axes are the first ones of the output.
+
+    Without ``rtol`` and ``atol``, ``mask`` leaves the derived bar where it is, and ``top1`` stands in its place for
+    reduced precisions and beside it for the source's own.
 
     In a verdict that was not given by the user, ``rtol`` is the bar on the relative L2 error and ``atol`` the bar
     on the largest absolute error.
@@ -51,11 +71,22 @@ class Tolerance:
 
     rtol: float = 0.0
     atol: float = 0.0
+    top1: float | None = field(default=None, validator=_share)
+    mask: str | None = field(default=None, validator=_input)
+
+    @property
+    def elementwise(self) -> bool:
+        """Whether it says how far an element may be off; else the derived bar does."""
+        return bool(self.rtol or self.atol) or (self.top1 is None and self.mask is None)
 
 
 @frozen
 class OutputError:
-    """How far one output was from the truth at worst, over everything that was checked, and the bar."""
+    """How far one output was from the truth at worst, over everything that was checked, and the bar.
+
+    ``excess`` is the error in units of the bar, by whichever of its two measures is farther: above 1 is wrong.
+    ``top1`` is the share of positions that rank alike, None where it was not asked for.
+    """
 
     max_absolute: float
     max_relative: float
@@ -63,16 +94,22 @@ class OutputError:
     cosine: float
     tolerance: Tolerance
     ok: bool
+    excess: float = 0.0
+    top1: float | None = None
 
 
 @frozen
 class Verdict:
-    """Right or wrong, and how far off. ``checks`` maps a check's name to "ok" or one sentence."""
+    """Right or wrong, and how far off. ``checks`` maps a check's name to "ok" or one sentence.
+
+    ``notes`` say what was no gate, because the number format itself does not let it hold.
+    """
 
     ok: bool
     outputs: Mapping[str, OutputError]
     checks: Mapping[str, str]
     metrics: Mapping[str, float] = Factory(dict)
+    notes: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)

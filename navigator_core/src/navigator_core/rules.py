@@ -42,8 +42,7 @@ class Rules:
 def of(task: Task, candidates: Sequence[Candidate]) -> Rules:
     """What the request says, of these candidates: with gates of their own, users allow whatever passes them."""
     request = task.request
-    decided = request.verify is not None or request.tolerance is not None
-    wanted = tuple(sorted({c.precision for c in candidates})) if decided else None
+    wanted = tuple(sorted({c.precision for c in candidates})) if request.decides() else None
     return Rules(
         objective=request.objective,
         source=task.reference.precision.name,

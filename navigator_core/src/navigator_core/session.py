@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 import types
 from collections.abc import Callable
@@ -15,20 +16,27 @@ from attrs import define, field
 from navigator_core import serde
 from navigator_core.errors import WorkspaceError
 from navigator_core.events import Event, Stage, StepFinished, StepStarted, StepStatus
-from navigator_core.execution import DEFAULT_TIMEOUT, Done, Failed, Job, Outcome, Workers
+from navigator_core.execution import DEFAULT_TIMEOUT, Done, Failed, Job, Outcome, Workers, gib
+from navigator_core.interruption import Interruption
 from navigator_core.workspace import Run, Workspace
 
 RESULT = "navigator-result.json"
 NEEDED = "prepare"
 """The stage without which there is nothing to report: no budget skips or stops it."""
+TOGETHER = "playoff"
+"""The stage in which several candidates are loaded, each of which kept to the memory limit by itself."""
+FULL = 2**20
+"""Bytes: a disk with less than that is full."""
 
 T = TypeVar("T")
 Observer = Callable[[Event], None]
 
 
-class _StepFailedError(Exception):
-    def __init__(self, outcome: Failed) -> None:
-        super().__init__(outcome.reason)
+class _NotKeptError(Exception):
+    """What a step came to that is not stored."""
+
+    def __init__(self, outcome: Done[Any] | Failed) -> None:
+        super().__init__()
         self.outcome = outcome
 
 
@@ -42,6 +50,8 @@ class Session:
     observers: list[Observer]
     displays: list[Observer] = field(factory=list)
     budget: float | None = None
+    memory_limit: int | None = None
+    interruption: Interruption = field(factory=Interruption)
     notes: list[str] = field(factory=list)
     at_end: list[Callable[[], None]] = field(factory=list)
     begun: float = field(factory=time.monotonic)
@@ -77,57 +87,98 @@ class Session:
         here: bool = False,
         heard: Callable[[dict[str, Any]], None] = lambda message: None,
         judge: Callable[[T], tuple[StepStatus, str | None]] = lambda value: ("ok", None),
+        keep: Callable[[T], bool] = lambda value: True,
         timeout: float | None = None,
+        room: int = 0,
     ) -> tuple[Outcome[T], Path]:
         """Perform a step, or find it done: its outcome, and the folder of what it made.
 
-        ``key`` names it in the workspace; None: it is not to be found again. ``judge`` says how a value is reported.
+        ``key`` names it in the workspace; None: it is not to be found again. ``judge`` says how a value is reported,
+        ``keep`` whether it is to be found again; one that is not comes without what the step made.
+        ``room`` are the bytes that it will need in the workspace. Raises Interrupted in the stage that is needed.
         """
         self.tell(StepStarted, step=name, stage=stage)
+        try:
+            outcome, made = self._outcome(name, stage, job, key, here, heard, keep, timeout, room)
+        except WorkspaceError as error:
+            outcome, made = Failed(str(error), 0.0), self.run.folder
+        except KeyboardInterrupt as error:
+            if stage == NEEDED:
+                raise
+            self.interruption.signal = getattr(error, "signal", "SIGINT")
+            reason = f"the run was interrupted by {self.interruption.signal}"
+            outcome, made = Failed(reason, 0.0, skipped=True, interrupted=True), self.run.folder
+        self._finished(name, stage, outcome, judge)
+        return outcome, made
+
+    def _outcome(
+        self,
+        name: str,
+        stage: Stage,
+        job: Job[T],
+        key: str | None,
+        here: bool,
+        heard: Callable[[dict[str, Any]], None],
+        keep: Callable[[T], bool],
+        timeout: float | None,
+        room: int,
+    ) -> tuple[Outcome[T], Path]:
         if key is not None and (found := self.find(key)) is not None:
-            outcome: Outcome[T] = attrs.evolve(_stored(found, job), cached=True)
-            self._finished(name, stage, outcome, judge)
-            return outcome, found
+            return attrs.evolve(_stored(found, job), cached=True), found
         if self.left <= 0 and stage != NEEDED:
-            outcome = Failed("the time budget was spent", 0.0, skipped=True)
-            self._finished(name, stage, outcome, judge)
-            return outcome, self.run.folder
+            return Failed("the time budget was spent", 0.0, skipped=True), self.run.folder
+        if room > self._free():
+            return Failed(self._too_full(room), 0.0), self.run.folder
         folder = self.run.step_folder(name)
         limit = DEFAULT_TIMEOUT if timeout is None else timeout
         if stage != NEEDED:
             limit = min(limit, max(self.left, 1.0))
+        memory = None if stage == TOGETHER else self.memory_limit
 
         def build(output: Path) -> None:
-            done = self.workers.run(job, folder, output, heard=heard, here=here, timeout=limit)
-            if isinstance(done, Failed):
-                raise _StepFailedError(done)
+            done = self.workers.run(job, folder, output, heard=heard, here=here, timeout=limit, memory=memory)
+            if isinstance(done, Failed) or (key is not None and not keep(done.value)):
+                raise _NotKeptError(done)
             record = {"value": serde.to_data(done.value), "duration": done.duration, "log": str(folder / "log.txt")}
             (output / RESULT).write_text(json.dumps(record))
 
         try:
-            if key is None:
-                made = folder / "output"
-                made.mkdir()
-                build(made)
-            else:
-                made = self.store(key, build)
-            outcome = _stored(made, job)
-        except _StepFailedError as failed:
-            outcome, made = failed.outcome, folder
+            with self.interruption.exposed():
+                if key is None:
+                    made = folder / "output"
+                    made.mkdir()
+                    build(made)
+                else:
+                    made = self.store(key, build, None if stage == NEEDED else self.left)
+            return _stored(made, job), made
+        except _NotKeptError as ended:
+            outcome = ended.outcome
+            if isinstance(outcome, Failed) and self._free() < FULL:
+                outcome = attrs.evolve(outcome, reason=f"{outcome.reason}; the disk of {self.workspace.path} is full")
+            return outcome, folder
         except WorkspaceError as error:
-            outcome, made = Failed(str(error), 0.0, folder / "log.txt"), folder
-        self._finished(name, stage, outcome, judge)
-        return outcome, made
+            return Failed(str(error), 0.0, folder / "log.txt"), folder
+        except OSError as error:  # its folder cannot be written
+            return Failed(f"{type(error).__name__}: {error}", 0.0), folder
+
+    def _free(self) -> int:
+        return shutil.disk_usage(self.workspace.path).free
+
+    def _too_full(self, room: int) -> str:
+        return (
+            f"needs about {gib(room)} in {self.workspace.path}, where {gib(self._free())} are free; make room "
+            "(`navigator workspace gc` removes what no run needs), or choose another place with workspace="
+        )
 
     def find(self, key: str) -> Path | None:
         """The folder of an object that is there; it stays, as this run uses it."""
         self.run.uses(key)
         return self.workspace.object(key)
 
-    def store(self, key: str, build: Callable[[Path], None]) -> Path:
+    def store(self, key: str, build: Callable[[Path], None], patience: float | None = None) -> Path:
         """The folder of an object, built unless it is there; it stays, as this run uses it."""
         self.run.uses(key)
-        return self.workspace.store(key, build)
+        return self.workspace.store(key, build, patience)
 
     def recall(self, job: Job[T], key: str | None) -> tuple[T, Path] | None:
         """What a step made when it was performed before, with its folder; None where it was not."""
@@ -152,7 +203,10 @@ class Session:
         else:
             status, reason = judge(outcome.value)
             status = "cached" if outcome.cached and status == "ok" else status
-        self.run.record({"step": name, "stage": stage, "status": status, "reason": reason, "elapsed": self.elapsed})
+        try:
+            self.run.record({"step": name, "stage": stage, "status": status, "reason": reason, "elapsed": self.elapsed})
+        except WorkspaceError as error:
+            self.notes.append(f"the run's journal is not complete: {error}")
         self.tell(
             StepFinished,
             step=name,
@@ -164,12 +218,14 @@ class Session:
         )
 
     def __enter__(self) -> Self:
+        self.interruption.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: types.TracebackType | None
     ) -> None:
         self.workers.close()
+        self.interruption.__exit__(kind, error, tb)
         self.run.close()
         for leave in self.at_end:
             leave()

@@ -34,7 +34,7 @@ class NotShippableError(Exception):
 def ship(model: Any, parameters: tuple[Parameter, ...], module: ModuleType, folder: Path) -> None:
     """Write a model and how it is called into ``folder``. Raises `NotShippableError`."""
     try:
-        _pickle((model, *_call(parameters)), folder, _reducers(module))
+        write((model, *_call(parameters)), folder, _reducers(module))
     except Exception as error:  # what a foreign __reduce__ raises is not foreseeable
         send = getattr(module, "ship", None)
         if send is None:
@@ -42,7 +42,7 @@ def ship(model: Any, parameters: tuple[Parameter, ...], module: ModuleType, fold
         try:
             (folder / "shipped").mkdir(exist_ok=True)
             send(model, folder / "shipped")
-            _pickle((None, *_call(parameters)), folder, {})
+            write((None, *_call(parameters)), folder, {})
         except Exception as second:
             raise NotShippableError(f"{type(error).__name__}: {error}") from second
 
@@ -63,7 +63,7 @@ def receive(source: Source) -> tuple[Any, tuple[Parameter, ...] | None]:
         return source.path, None
     if str(source.path) in _here:
         return _here[str(source.path)]
-    model, parameters, classes = _unpickle(source.path)
+    model, parameters, classes = read(source.path)
     structure.meet(classes)
     if (source.path / "shipped").is_dir():
         model = source.framework.resolve().receive(source.path / "shipped")
@@ -93,8 +93,11 @@ def _reducers(module: ModuleType) -> Mapping[type, Callable[[Any], Any]]:
     return make() if make else {}
 
 
-def _pickle(value: Any, folder: Path, reducers: Mapping[type, Callable[[Any], Any]]) -> None:
-    """``model.pkl`` holds the structure, ``model.bin`` the buffers one after the other, ``model.json`` where."""
+def write(value: Any, folder: Path, reducers: Mapping[type, Callable[[Any], Any]]) -> None:
+    """A value as files, its buffers not copied: ``model.bin`` has one after the other, ``model.json`` says where.
+
+    ``model.pkl`` is the structure, ``modules.json`` what it may import.
+    """
     where: list[tuple[int, int]] = []
     with (folder / "model.bin").open("wb") as data:
 
@@ -198,7 +201,8 @@ def _find(name: str, places: Any) -> ModuleSpec | None:
     return next((spec for find in finders if find and (spec := find(name, places)) is not None), None)
 
 
-def _unpickle(folder: Path) -> Any:
+def read(folder: Path) -> Any:
+    """The inverse of `write`; the buffers are mapped, not read."""
     where = json.loads((folder / "model.json").read_text())
     with (folder / "model.bin").open("rb") as data:
         # private pages: writable for frameworks that insist, never written back

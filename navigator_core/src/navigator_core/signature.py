@@ -101,6 +101,13 @@ class Signature:
         """
         return self._binding.unbind(args, kwargs)
 
+    def straight(self, count: int, names: tuple[str, ...]) -> tuple[str, ...] | None:
+        """For a call with so many positional arguments and these by name: the input that each is, in that order.
+
+        None where one is no lone tensor, or an input is missing, or there is no such parameter.
+        """
+        return self._binding.straight(count, names)
+
     @property
     def parameters(self) -> tuple[Parameter, ...]:
         """How the call is made; for a file, one parameter for each input in declared order."""

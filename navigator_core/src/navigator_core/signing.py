@@ -28,7 +28,7 @@ def signed_here(digests: Mapping[str, str], signature: str) -> bool:
     if key is None:
         return False
     expected = hmac.new(key, serde.canonical(dict(digests)), hashlib.sha256).hexdigest()
-    return hmac.compare_digest(expected, signature)
+    return hmac.compare_digest(expected.encode(), signature.encode(errors="replace"))
 
 
 def _key(*, make: bool) -> bytes | None:

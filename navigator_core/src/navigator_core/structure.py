@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections import UserDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
@@ -19,6 +20,8 @@ from navigator_core.errors import RequestError
 ContainerKind = Literal["tuple", "list", "mapping", "record"]
 PLAIN = frozenset({type(None), bool, int, float, str})
 """What a model may return beside tensors: a loaded candidate returns it again, and it is kept as JSON."""
+
+STAND_IN = "navigator_core.structure:AttributeDict"
 
 _met: dict[str, type] = {}
 """Container classes that this process has met, by name; not all can be imported (local, or another's ``__main__``)."""
@@ -301,10 +304,26 @@ def unbuildable(node: Node | None) -> list[str]:
     return here + [name for child in node.children for name in unbuildable(child)]
 
 
+def without_imports(node: Node) -> tuple[Node, set[str]]:
+    """The tree with stand-ins for the classes whose modules are not imported yet, and the names of these.
+
+    For trees by a stranger: an import runs whatever is in the module.
+    """
+    if not isinstance(node, Container):
+        return node, set()
+    inside = [without_imports(child) for child in node.children]
+    lost = {name for _, names in inside for name in names}
+    kept = node.type
+    if node.type is not None and _imported_class(node.type) is None:
+        lost.add(node.type)
+        kept = STAND_IN if node.kind in ("mapping", "record") else None
+    return attrs.evolve(node, type=kept, children=tuple(child for child, _ in inside)), lost
+
+
 def container_class(name: str) -> type | None:
     """The class, if this process has met it or can import it and it is a container class.
 
-    Only containers qualify: the name may come from a package by a stranger, and must not call anything else.
+    Only containers qualify: the name comes from a package, and must not call anything else.
     """
     return _met.get(name) or _import_class(name)
 
@@ -331,8 +350,21 @@ def _import_class(name: str) -> type | None:
         value: Any = import_module(module)
         for part in path.split("."):
             value = getattr(value, part)
-    except Exception:  # whatever an import raises, the class is not to be had
+    except (Exception, SystemExit):  # whatever an import raises, the class is not to be had
         return None
+    return _container(value)
+
+
+def _imported_class(name: str) -> type | None:
+    """As `container_class`, without an import, and without what a module's own ``__getattr__`` would import."""
+    module, _, path = name.partition(":")
+    value: Any = sys.modules.get(module)
+    for part in path.split("."):
+        value = getattr(value, "__dict__", {}).get(part)
+    return _met.get(name) or _container(value)
+
+
+def _container(value: Any) -> type | None:
     if not isinstance(value, type):
         return None
     is_record = dataclasses.is_dataclass(value) or attrs.has(value) or hasattr(value, "_fields")

@@ -125,15 +125,25 @@ def convert(
     return {name: _convert(value, target, make, device, dtypes.get(name)) for name, value in values.items()}
 
 
+def converted(value: Any, to: Kind, device: str, dtype: str | None) -> Any:
+    """One tensor as `convert` does it."""
+    return _convert(value, to, to.module.from_numpy, device, dtype)
+
+
+def hand_over(value: Any, to: Kind, device: str, dtype: str | None) -> Any:
+    """One tensor as `convert` does it with ``adopt``."""
+    return _convert(value, to, to.adopt, device, dtype)
+
+
 def _convert(value: Any, to: Kind, make: Callable[[np.ndarray, str, str], Any], device: str, dtype: str | None) -> Any:
     if kind_of(value) is to:
         return value if to.move is None else to.move(value, device)
     array = to_numpy(value)
-    return make(array, device, _wanted(array.dtype, dtype))
+    return make(array, device, wanted(array.dtype, dtype))
 
 
 @cache
-def _wanted(found: np.dtype[Any], declared: str | None) -> str:
+def wanted(found: np.dtype[Any], declared: str | None) -> str:
     """The type to make of an array: the declared one only for what numpy widened, bfloat16 and its like."""
     name = found.name  # of any byte order
     if declared is None or declared == name or declared in NATIVE:

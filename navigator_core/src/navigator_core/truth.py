@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from attrs import evolve, frozen
 
-from navigator_core import verification
+from navigator_core import masking, verification
 from navigator_core.batches import Batch
 from navigator_core.inspection import Inspection
 from navigator_core.made_up import SEED
+from navigator_core.masking import Masks
 from navigator_core.signature import Signature, TensorSpec
 from navigator_core.verification import Noise
 
@@ -37,21 +38,23 @@ def find(
     signature: Signature,
     made: Sequence[Batch],
     references: list[dict[str, np.ndarray]],
+    masks: Masks,
 ) -> Truth:
-    """The truth on every batch, and the source's noise against it.
+    """The truth on every batch, and the source's noise against it, where ``masks`` let it count.
 
     Higher precision where the framework has it; else the source stands for the truth, and moving its weights (or, for
     want of that, its inputs) by one unit in the last place shows the noise.
     """
     notes: list[str] = []
+    kept = [masking.kept(masks, batch.inputs) for batch in made]
     higher = inspection.function("truth")
     if higher is not None:
         try:
             outputs = _run_higher(inspection, higher(model), signature, made)
-            noise = verification.measure_noise(references, outputs)
+            noise = verification.measure_noise(references, outputs, kept)
             if max((n.relative_l2 for n in noise.values()), default=0.0) < SUSPICIOUS:
                 return Truth(outputs, noise, "the source in float64")
-            moved = verification.measure_noise(references, _run_moved(inspection, model, signature, made))
+            moved = verification.measure_noise(references, _run_moved(inspection, model, signature, made), kept)
             if all(n.relative_l2 <= 100 * moved[name].relative_l2 for name, n in noise.items()):
                 return Truth(outputs, noise, "the source in float64", ("the source is sensitive to rounding",))
             notes.append("in float64 the source computes something else; the truth is the source itself")
@@ -59,10 +62,10 @@ def find(
         except Exception as error:  # models with a type of their own inside cannot be widened
             notes.append(f"no truth in float64 ({type(error).__name__}: {error}); the truth is the source itself")
     try:
-        moved = verification.measure_noise(references, _run_moved(inspection, model, signature, made))
+        moved = verification.measure_noise(references, _run_moved(inspection, model, signature, made), kept)
     except Exception as error:  # a source may refuse values that are a little off
         notes.append(f"the source's noise is not known ({type(error).__name__}: {error})")
-        moved = verification.measure_noise(references, references)
+        moved = verification.measure_noise(references, references, kept)
     return Truth(references, moved, _itself(inspection), tuple(notes))
 
 

@@ -3,13 +3,14 @@
 The bar is ten times the source's own noise, its error against the same model in higher precision, with a floor of
 eight machine epsilons of the output's scale; for a reduced precision the noise is scaled by the ratio of the unit
 roundoffs, because rounding errors grow in proportion to it (Higham, Accuracy and Stability of Numerical Algorithms,
-2002, section 3.1).
+2002, section 3.1), up to an eighth of the output and a quarter of its scale in one element.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 from attrs import evolve, frozen
@@ -22,6 +23,11 @@ NOISE_FACTOR = 10.0
 FLOOR_EPSILONS = 8.0
 LARGEST_RELATIVE = 0.5
 """However sensitive the source is to rounding, an output that is half wrong is wrong."""
+
+LARGEST_REDUCED = 0.125
+"""The most that a reduced precision explains by itself, as a share of the output, and twice that of its scale in one
+element: 32 unit roundoffs of an eight-bit number, the sum of a thousand that are independent (Higham and Mary, A New
+Approach to Probabilistic Rounding Error Analysis, 2019). A source that is less certain allows as much as it is."""
 
 Outputs = Mapping[str, np.ndarray]
 
@@ -43,7 +49,10 @@ class Noise:
 
 @frozen
 class Deviation:
-    """How far one output of one batch is off the truth. ``wrong`` says what is wrong beyond any tolerance."""
+    """How far one output of one batch is off the truth. ``wrong`` says what is wrong beyond any tolerance.
+
+    ``excess`` is in units of the user's tolerance. Of ``ranked`` positions ``agreed`` have the same first place.
+    """
 
     output: str
     relative_l2: float = 0.0
@@ -52,6 +61,8 @@ class Deviation:
     cosine: float = 1.0
     excess: float = 0.0
     wrong: str | None = None
+    agreed: int = 0
+    ranked: int = 0
 
 
 def source_precision(outputs: Iterable[TensorSpec]) -> Precision:
@@ -63,14 +74,23 @@ def source_precision(outputs: Iterable[TensorSpec]) -> Precision:
     return max(found, key=lambda precision: precision.epsilon, default=FP32)
 
 
-def measure_noise(references: Sequence[Outputs], others: Sequence[Outputs]) -> dict[str, Noise]:
-    """The noise of each output over batches: ``references`` are the source's, ``others`` the truth's or a moved's."""
+def measure_noise(
+    references: Sequence[Outputs], others: Sequence[Outputs], kept: Sequence[Outputs] = ()
+) -> dict[str, Noise]:
+    """The noise of each output over batches: ``references`` are the source's, ``others`` the truth's or a moved's.
+
+    ``kept`` says, batch by batch, which positions of an output count; all of one that is not there.
+    """
     noise = {}
+    whole = kept or [{}] * len(references)
     for name, first in references[0].items():
         if first.dtype.kind not in "fc":
             noise[name] = Noise(1.0, 1.0, 0.0, 0.0, exact=True)
             continue
-        pairs = [(_real(r[name]), _real(o[name])) for r, o in zip(references, others, strict=True)]
+        pairs = [
+            (_real(_counting(r[name], k.get(name))), _real(_counting(o[name], k.get(name))))
+            for r, o, k in zip(references, others, whole, strict=True)
+        ]
         finite = [np.abs(r[np.isfinite(r)]).astype(np.float64) for r, _ in pairs]
         count = sum(part.size for part in finite) or 1
         rms = float(np.sqrt(sum(float((part**2).sum()) for part in finite) / count))
@@ -91,11 +111,20 @@ def bar(noise: Noise, source: Precision, precision: Precision) -> Tolerance:
         return Tolerance()
     if not (math.isfinite(noise.relative_l2) and math.isfinite(noise.max_absolute)):
         noise = evolve(noise, relative_l2=0.0, max_absolute=0.0)
-    growth = max(1.0, precision.epsilon / source.epsilon)
-    floor = FLOOR_EPSILONS * 2 * max(precision.epsilon, source.epsilon)  # machine epsilon: twice the unit roundoff
+    own = _bar(noise, source, source, LARGEST_RELATIVE)
+    if precision.epsilon <= source.epsilon:
+        return own
+    reduced = _bar(noise, source, precision, LARGEST_REDUCED)
+    return Tolerance(rtol=max(own.rtol, reduced.rtol), atol=max(own.atol, reduced.atol))
+
+
+def _bar(noise: Noise, source: Precision, precision: Precision, largest: float) -> Tolerance:
+    growth = precision.epsilon / source.epsilon
+    floor = FLOOR_EPSILONS * 2 * precision.epsilon  # machine epsilon: twice the unit roundoff
+    most = min(1.0, 2 * largest) * noise.scale  # the worst of many elements is farther off than they are together
     return Tolerance(
-        rtol=min(max(NOISE_FACTOR * noise.relative_l2 * growth, floor), LARGEST_RELATIVE),
-        atol=min(max(NOISE_FACTOR * noise.max_absolute * growth, floor * noise.scale), noise.scale),
+        rtol=min(max(NOISE_FACTOR * noise.relative_l2 * growth, floor), largest),
+        atol=min(max(NOISE_FACTOR * noise.max_absolute * growth, floor * noise.scale), most),
     )
 
 
@@ -107,30 +136,73 @@ def explain_bar(source: Precision) -> str:
     )
 
 
+def explain_reduced(source: Precision, precision: Precision) -> str:
+    """Where the bar of a reduced precision comes from, in one sentence."""
+    growth = precision.epsilon / source.epsilon
+    return (
+        f"bar of {precision.name}: {growth:,.0f} times that of {source.name}, as its unit roundoff is; at least "
+        f"{FLOOR_EPSILONS:.0f} of its machine epsilons, at most {LARGEST_REDUCED:.1%} of the output and "
+        f"{2 * LARGEST_REDUCED:.0%} of its scale in one element"
+    )
+
+
+def explain_given(output: str, tolerance: Tolerance, mask: str | None) -> str:
+    """What the user's own word for an output means, in one sentence; "" where it says nothing of this one.
+
+    ``mask`` is the tolerance's, if it fits the output.
+    """
+    said = []
+    if tolerance.elementwise:
+        said.append(f"atol={tolerance.atol:g} + rtol={tolerance.rtol:g} times the truth, in every element")
+    if tolerance.top1 is not None:
+        said.append(f"the first place in {tolerance.top1:.4g} of all positions")
+    if mask is not None:
+        said.append(f"counted where {mask!r} is not zero")
+    return f"bar of output {output!r}, as given: {'; '.join(said)}" if said else ""
+
+
 def deviations(
-    candidate: Outputs, reference: Outputs, truth: Outputs, noise: Mapping[str, Noise], given: Mapping[str, Tolerance]
+    candidate: Outputs,
+    reference: Outputs,
+    truth: Outputs,
+    noise: Mapping[str, Noise],
+    given: Mapping[str, Tolerance],
+    kept: Outputs = MappingProxyType({}),
 ) -> list[Deviation]:
     """One `Deviation` for each output of the reference. Integers, NaN and inf are held to the reference itself.
 
-    ``given`` are the user's tolerances; ``excess`` is then the largest ``|error| / (atol + rtol |truth|)``.
+    ``given`` are the user's tolerances; ``excess`` is then the largest ``|error| / (atol + rtol |truth|)``. ``kept``
+    says which positions of an output count; all of one that is not there.
     """
-    return [
-        Deviation(name, wrong=f"output {name!r} is missing; there are {', '.join(candidate) or 'none'}")
-        if name not in candidate
-        else _deviation(name, np.asarray(candidate[name]), np.asarray(ref), np.asarray(truth[name]), noise[name], given)
-        for name, ref in reference.items()
-    ]
+    found = []
+    for name, ref in reference.items():
+        off = misformed(name, candidate, ref)
+        if off is None:
+            ours, theirs, true = (_counting(one[name], kept.get(name)) for one in (candidate, reference, truth))
+            off = _deviation(name, ours, theirs, true, noise[name], given.get(name))
+        found.append(off)
+    return found
+
+
+def misformed(name: str, candidate: Outputs, reference: np.ndarray) -> Deviation | None:
+    """What is wrong with an output whatever its values: it is not there, or of another shape or kind of number."""
+    if name not in candidate:
+        return Deviation(name, wrong=f"output {name!r} is missing; there are {', '.join(candidate) or 'none'}")
+    found = np.asarray(candidate[name])
+    if found.shape != np.shape(reference):
+        return Deviation(name, wrong=f"output {name!r} has shape {found.shape}, expected {np.shape(reference)}")
+    if found.dtype.kind != np.asarray(reference).dtype.kind:
+        return Deviation(name, wrong=f"output {name!r} is {found.dtype}, expected {np.asarray(reference).dtype}")
+    return None
 
 
 def _deviation(
-    name: str, found: np.ndarray, ref: np.ndarray, truth: np.ndarray, noise: Noise, given: Mapping[str, Tolerance]
+    name: str, found: np.ndarray, ref: np.ndarray, truth: np.ndarray, noise: Noise, tolerance: Tolerance | None
 ) -> Deviation:
-    if found.shape != ref.shape:
-        return Deviation(name, wrong=f"output {name!r} has shape {found.shape}, expected {ref.shape}")
-    if found.dtype.kind != ref.dtype.kind:
-        return Deviation(name, wrong=f"output {name!r} is {found.dtype}, expected {ref.dtype}")
     if noise.exact:
         off = int((found != ref).sum())
+        if tolerance is not None and tolerance.top1 is not None:
+            return Deviation(name, agreed=ref.size - off, ranked=ref.size)
         worst = float(np.abs(found.astype(np.float64) - ref.astype(np.float64)).max()) if off else 0.0
         text = f"output {name!r} differs in {off} of {ref.size} values, which must match exactly" if off else None
         return Deviation(name, max_absolute=worst, wrong=text)
@@ -141,37 +213,80 @@ def _deviation(
             name, wrong=f"output {name!r} has NaN or inf at {misplaced} places where the source has not, or lacks it"
         )
     inside = np.isfinite(ref)
-    c, t = found[inside].astype(np.float64), np.where(np.isfinite(truth), truth, ref)[inside].astype(np.float64)
+    truth = np.where(np.isfinite(truth), truth, ref)
+    asked = tolerance is not None and tolerance.top1 is not None
+    agreed, ranked = _same_first(found, truth, noise.max_absolute) if asked else (0, 0)
+    c, t = found[inside].astype(np.float64), truth[inside].astype(np.float64)
     if not c.size:
-        return Deviation(name)
+        return Deviation(name, agreed=agreed, ranked=ranked)
     error = np.abs(c - t)
-    tolerance = given.get(name)
-    allowed = tolerance.atol + tolerance.rtol * np.abs(t) if tolerance else None
+    beyond = 0.0
+    if tolerance is not None and tolerance.elementwise:
+        with np.errstate(over="ignore"):
+            allowed = np.maximum(tolerance.atol + tolerance.rtol * np.abs(t), np.finfo(np.float64).tiny)
+            beyond = float((error / allowed).max())
     return Deviation(
         name,
         relative_l2=_rms(error) / noise.rms if noise.rms else float(error.max() > 0),
         max_absolute=float(error.max()),
         max_relative=float((error / np.maximum(np.abs(t), np.finfo(np.float32).eps * (noise.scale or 1.0))).max()),
         cosine=_cosine(c, t),
-        excess=0.0 if allowed is None else float((error / np.maximum(allowed, np.finfo(np.float64).tiny)).max()),
+        excess=beyond,
+        agreed=agreed,
+        ranked=ranked,
     )
 
 
+def _same_first(found: np.ndarray, truth: np.ndarray, noise: float) -> tuple[int, int]:
+    """Positions whose largest value along the last axis is where the truth's is, of how many.
+
+    Where the source cannot tell two places apart, either is the first.
+    """
+    if not truth.ndim or not truth.size:
+        return 0, 0
+    chosen = np.where(np.isnan(found), -np.inf, found).argmax(-1)
+    values = np.where(np.isnan(truth), -np.inf, truth).astype(np.float64)
+    taken = np.take_along_axis(values, chosen[..., None], -1)[..., 0]
+    best = values.max(-1)
+    same = (taken == best) | (taken >= best - (noise if math.isfinite(noise) else 0.0))
+    return int(same.sum()), int(same.size)
+
+
 def within(deviation: Deviation, bars: Mapping[str, Tolerance], given: Mapping[str, Tolerance]) -> bool:
-    """Whether a deviation is under the bar: the user's own tolerance where there is one, else the derived."""
+    """Whether a deviation is under the bar: the user's own tolerance where there is one, else the derived.
+
+    Ranks are judged over all batches together, by `disagreement`.
+    """
+    return not deviation.wrong and excess(deviation, bars, given) <= 1.0
+
+
+def excess(deviation: Deviation, bars: Mapping[str, Tolerance], given: Mapping[str, Tolerance]) -> float:
+    """The error in units of the bar, by whichever measure is farther; infinite for what is wrong beyond numbers."""
     if deviation.wrong:
-        return False
-    if deviation.output in given:
-        return deviation.excess <= 1.0
+        return math.inf
+    if _elementwise(deviation.output, given):
+        return deviation.excess if deviation.excess == deviation.excess else math.inf
     allowed = bars[deviation.output]
-    return deviation.relative_l2 <= allowed.rtol and deviation.max_absolute <= allowed.atol
+    both = ((deviation.relative_l2, allowed.rtol), (deviation.max_absolute, allowed.atol))
+    return max(_times(error, bound) for error, bound in both)
+
+
+def _times(error: float, bound: float) -> float:
+    """How many times the bound an error is."""
+    if error <= bound:
+        return error / bound if error else 0.0
+    return error / bound if bound else math.inf
+
+
+def _elementwise(output: str, given: Mapping[str, Tolerance]) -> bool:
+    return output in given and given[output].elementwise
 
 
 def sentence(deviation: Deviation, bars: Mapping[str, Tolerance], given: Mapping[str, Tolerance]) -> str:
     """What is wrong with an output, with its numbers."""
     if deviation.wrong:
         return deviation.wrong
-    if deviation.output in given:
+    if _elementwise(deviation.output, given):
         return f"output {deviation.output!r} is off by {deviation.excess:.2g} times the tolerance given"
     allowed = bars[deviation.output]
     if deviation.relative_l2 > allowed.rtol:
@@ -179,29 +294,72 @@ def sentence(deviation: Deviation, bars: Mapping[str, Tolerance], given: Mapping
     return f"output {deviation.output!r} is off by {deviation.max_absolute:.1e} at most, allowed {allowed.atol:.1e}"
 
 
+def shares(found: Iterable[Deviation]) -> dict[str, float]:
+    """The share of positions that rank alike, by output, over all batches; of outputs that it was asked of."""
+    counts: dict[str, tuple[int, int]] = {}
+    for one in found:
+        agreed, ranked = counts.get(one.output, (0, 0))
+        counts[one.output] = agreed + one.agreed, ranked + one.ranked
+    return {output: agreed / ranked for output, (agreed, ranked) in counts.items() if ranked}
+
+
+def disagreement(found: Sequence[Deviation], given: Mapping[str, Tolerance]) -> dict[str, str]:
+    """ "ok" or one sentence for every output of which a top-1 agreement was asked."""
+    alike = shares(found)
+    told = {}
+    for output, tolerance in given.items():
+        if tolerance.top1 is None:
+            continue
+        share = alike.get(output, 1.0)
+        told[output] = "ok"
+        if share < tolerance.top1:
+            told[output] = f"output {output!r} ranks first as the truth does in {share:.4g}, of {tolerance.top1:.4g}"
+    return told
+
+
 def verdict(
-    found: Iterable[Deviation],
+    found: Sequence[Deviation],
     checks: Mapping[str, str],
     bars: Mapping[str, Tolerance],
     given: Mapping[str, Tolerance],
     metrics: Mapping[str, float],
+    notes: Iterable[str] = (),
 ) -> Verdict:
     """The worst of all deviations for each output, with the bar, and every check."""
     outputs: dict[str, OutputError] = {}
+    alike, told = shares(found), disagreement(found, given)
     for deviation in found:
         name = deviation.output
-        before = outputs.get(name, OutputError(0.0, 0.0, 0.0, 1.0, given.get(name, bars[name]), True))
+        blank = OutputError(0.0, 0.0, 0.0, 1.0, _stated(name, bars, given), told.get(name, "ok") == "ok")
+        before = outputs.get(name, evolve(blank, top1=alike.get(name)))
         infinite = float("inf") if deviation.wrong and not deviation.max_absolute else 0.0
-        outputs[name] = OutputError(
+        outputs[name] = evolve(
+            before,
             max_absolute=max(before.max_absolute, deviation.max_absolute, infinite),
             max_relative=max(before.max_relative, deviation.max_relative, infinite),
             relative_l2=max(before.relative_l2, deviation.relative_l2, infinite),
             cosine=min(before.cosine, deviation.cosine),
-            tolerance=before.tolerance,
             ok=before.ok and within(deviation, bars, given),
+            excess=max(before.excess, excess(deviation, bars, given)),
         )
     ok = all(output.ok for output in outputs.values()) and all(text == "ok" for text in checks.values())
-    return Verdict(ok, outputs, dict(checks), dict(metrics))
+    return Verdict(ok, outputs, dict(checks), dict(metrics), tuple(notes))
+
+
+def _stated(output: str, bars: Mapping[str, Tolerance], given: Mapping[str, Tolerance]) -> Tolerance:
+    """The bar as the verdict states it: the user's, or the derived with what the user said of ranks and masks."""
+    asked = given.get(output)
+    if asked is None or asked.elementwise:
+        return asked or bars[output]
+    return evolve(bars[output], top1=asked.top1, mask=asked.mask)
+
+
+def _counting(array: np.ndarray, kept: np.ndarray | None) -> np.ndarray:
+    """The positions that count, one after the other; all of them, as they are, without a mask that fits."""
+    if kept is None or np.shape(array)[: kept.ndim] != kept.shape:
+        return np.asarray(array)
+    chosen: np.ndarray = np.asarray(array)[kept]
+    return chosen
 
 
 def _real(values: np.ndarray) -> np.ndarray:

@@ -3,25 +3,40 @@
 ``python -P -m navigator_core.worker FD`` speaks JSON lines over the inherited socket FD. A step's folder holds
 ``job.json``; the child leaves ``result.json`` and ``log.txt`` there. A child starts without what earlier steps left
 behind (threads, flags, memory), and its death costs nothing but itself.
+
+The process that is started is a keeper, which forks the worker and waits. When the worker is gone, or the process that
+started them, or when it is told to end, it takes along whatever steps have left running, in whatever session.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
-import ctypes
+import io
 import json
 import os
+import select
 import signal
 import socket
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-PR_SET_PDEATHSIG = 1
+from navigator_core import processes
+from navigator_core.logs import BoundedLog
+
+GLANCE = 0.05
+"""Seconds between two looks at a step's memory."""
+
+SIGNALLED = 128
+"""Added to a signal's number, as shells do, in the exit code of a keeper whose worker was ended by it."""
+
+THERE = "--there"
+"""What ``reproduce.py`` is told when it runs in the environment of its step."""
 
 Emit = Callable[[dict[str, Any]], None]
 
@@ -41,7 +56,7 @@ class SourceRaisedError(Exception):
 def main(fd: int) -> None:
     """Serve steps until the other end closes."""
     global empty_rss
-    die_with_parent()
+    _keep(fd)
     import numpy  # noqa: F401  (part of every worker: not to be charged to a candidate)
 
     import navigator_core.serde  # noqa: F401
@@ -62,11 +77,36 @@ def main(fd: int) -> None:
                 _prepare(message["sys_path"], message["preload"])
                 send({"ready": True})
             else:
-                _fork(Path(message["folder"]), send, lambda: json.loads(stream.readline()))
+                _fork(Path(message["folder"]), message.get("memory"), send, lambda: json.loads(stream.readline()))
 
 
-def _prepare(sys_path: list[str], preload: list[str]) -> None:
-    sys.path[:] = sys_path
+def _keep(fd: int) -> None:
+    """Fork, and return in the child alone; this process becomes the keeper."""
+    awaited = {signal.SIGCHLD, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
+    processes.adopt_orphans()
+    processes.end_with_parent(signal.SIGTERM)
+    pid = os.fork()
+    if pid == 0:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, awaited)
+        processes.end_with_parent()
+        processes.adopt_orphans()
+        return
+    os.close(fd)
+    code = 0
+    while signal.sigwait(awaited) == signal.SIGCHLD:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            how = os.waitstatus_to_exitcode(status)
+            code = how if how >= 0 else SIGNALLED - how
+            break
+    processes.end_descendants()
+    os._exit(code)
+
+
+def _prepare(sys_path: list[str] | None, preload: list[str]) -> None:
+    if sys_path is not None:
+        sys.path[:] = sys_path
     for name in preload:
         # a module that cannot be imported fails the steps that need it, with its own message
         with contextlib.suppress(BaseException), warnings.catch_warnings(), Path(os.devnull).open("w") as nowhere:
@@ -75,34 +115,89 @@ def _prepare(sys_path: list[str], preload: list[str]) -> None:
                 __import__(name)
 
 
-def _fork(folder: Path, send: Emit, listen: Callable[[], dict[str, Any]]) -> None:
+def _fork(folder: Path, memory: int | None, send: Emit, listen: Callable[[], dict[str, Any]]) -> None:
+    """Run a step in a child, and end whatever it leaves running. ``memory`` are the bytes that it may hold."""
     sys.stdout.flush()
     sys.stderr.flush()
+    spared = processes.children(os.getpid())  # started by what was imported here
+    printed, prints = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # nothing but imports has run here
         pid = os.fork()
     if pid == 0:
         global hear
         hear = listen
-        _child(folder, send)
+        os.close(printed)
+        _child(folder, prints, lambda message: send({"said": message}))
+    os.close(prints)
     send({"pid": pid})
-    _, status = os.waitpid(pid, 0)
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)  # whatever the step left running
-    send({"exit": os.waitstatus_to_exitcode(status)})
+    with BoundedLog(folder / "log.txt") as log:
+        held = _attend(pid, printed, log, memory)
+        _, status = os.waitpid(pid, 0)
+        processes.end_descendants(spared)
+        _drain(printed, log)
+    os.close(printed)
+    send({"exit": os.waitstatus_to_exitcode(status), "held": held})
 
 
-def _child(folder: Path, send: Emit) -> None:
+def _attend(pid: int, printed: int, log: BoundedLog, memory: int | None) -> int | None:
+    """Write what the child prints until it has ended. The bytes that it held where that was too much: it is killed."""
+    process = _handle(pid)
+    watched = [printed] if process is None else [printed, process]
+    looked = time.monotonic()
+    try:
+        while True:
+            ready, _, _ = select.select(watched, [], [], None if process and memory is None else GLANCE)
+            if printed in ready:
+                data = os.read(printed, 1 << 16)
+                log.write(data)
+                if not data:
+                    watched.remove(printed)
+            if process in ready or (process is None and _has_ended(pid)):
+                return None
+            if memory is not None and time.monotonic() - looked >= GLANCE:
+                looked = time.monotonic()
+                held = processes.held([pid, *processes.descendants(pid)])
+                if held > memory:
+                    os.kill(pid, signal.SIGKILL)
+                    return held
+    finally:
+        if process is not None:
+            os.close(process)
+
+
+def _handle(pid: int) -> int | None:
+    """What becomes readable when the process ends; None where the kernel (before 5.3, or a sandbox's) has no such."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None
+
+
+def _has_ended(pid: int) -> bool:
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _drain(printed: int, log: BoundedLog) -> None:
+    """What is left in the pipe when all who wrote to it are gone."""
+    os.set_blocking(printed, False)
+    with contextlib.suppress(BlockingIOError):
+        while data := os.read(printed, 1 << 16):
+            log.write(data)
+
+
+def _child(folder: Path, prints: int, send: Emit) -> None:
     """Run one step and leave without unwinding: interpreter shutdown of heavy frameworks is slow and may crash."""
     code = 1
     try:
         os.setsid()
-        die_with_parent()
-        log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        processes.end_with_parent()
+        _offer_to_the_kernel()
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, 0)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
+        os.dup2(prints, 1)
+        os.dup2(prints, 2)
+        os.close(prints)
         code = run_step(folder, send)
         sys.stdout.flush()
         sys.stderr.flush()
@@ -110,9 +205,20 @@ def _child(folder: Path, send: Emit) -> None:
         os._exit(code)
 
 
+def _offer_to_the_kernel() -> None:
+    """Where memory runs out, the kernel shall end the step rather than the process that waits for it."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500")
+
+
 def run_here(folder: Path, emit: Emit) -> None:
     """Do the job in ``folder`` in this very process; what Python prints goes to its log."""
-    with (folder / "log.txt").open("a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+    bounded: Any = BoundedLog(folder / "log.txt")
+    with (
+        io.TextIOWrapper(bounded, encoding="utf-8", errors="backslashreplace", write_through=True) as log,
+        contextlib.redirect_stdout(log),
+        contextlib.redirect_stderr(log),
+    ):
         run_step(folder, emit, passes_on=KeyboardInterrupt)
 
 
@@ -179,18 +285,18 @@ def _pickled(error: BaseException) -> str | None:
     return None
 
 
-def die_with_parent() -> None:
-    """Ask Linux to end this process when the one that started it is gone, even by kill -9."""
-    parent = os.getppid()
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
-
-
 def reproduce(script: str) -> None:
-    """Repeat the step in whose folder ``script`` lies, in this process, with its output on the terminal."""
+    """Repeat the step in whose folder ``script`` lies, with its output on the terminal.
+
+    In this process; a step of another environment in that one's interpreter.
+    """
     folder = Path(script).resolve().parent
     job = json.loads((folder / "job.json").read_text())
+    other = job["interpreter"]
+    if other is not None and THERE not in sys.argv:
+        from navigator_core import elsewhere
+
+        os.execve(other, [other, script, THERE], elsewhere.surroundings())
     sys.path[:0] = [entry for entry in job["sys_path"] if entry not in sys.path]
     with _scratch(folder) as scratch:
         print(json.dumps(call_job(job, scratch, lambda _: None), indent=2)[:4000])

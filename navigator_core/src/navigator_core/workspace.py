@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import itertools
+import math
 import os
 import re
 import secrets
@@ -175,19 +176,22 @@ class Workspace:
         intact = expected == [status.st_size for status in found if stat.S_ISREG(status.st_mode)]
         return folder / "content" if intact else None
 
-    def store(self, key: str, build: Callable[[Path], None]) -> Path:
+    def store(self, key: str, build: Callable[[Path], None], patience: float | None = None) -> Path:
         """The folder of the object, built unless it is there: ``build(folder)`` fills an empty folder.
 
-        Runs that want the same key wait for the one that builds it. Whatever ``build`` raises is passed on and
-        leaves nothing; a damaged object is moved aside and built anew. Raises WorkspaceError where the disk is
-        full or the folder holds a link or a device.
+        Runs that want the same key wait for the one that builds it, at most ``patience`` seconds. Whatever ``build``
+        raises is passed on and leaves nothing; a damaged object is moved aside and built anew. Raises WorkspaceError
+        where the disk is full, the folder holds a link or a device, or the other run takes too long.
         """
         found = self.object(key)
         if found is not None:
             return found
         lock = FileLock(self.path / "locks" / f"{key}.lock")
         with _explained(self.path):
-            lock.acquire()
+            try:
+                lock.acquire(timeout=-1 if patience is None or patience == math.inf else max(patience, 0.0))
+            except Timeout:
+                raise WorkspaceError("another run in the workspace is at work on the same step, for too long") from None
         try:
             return self.object(key) or self._build(key, build)
         finally:
@@ -200,6 +204,8 @@ class Workspace:
             folder = self.path / "runs" / name
             folder.mkdir()
             (folder / "journal.jsonl").touch()
+            _sync(folder)
+            _sync(folder.parent)
             lock = FileLock(folder / LOCK)
             lock.acquire()
         return Run(folder, lock)
@@ -227,14 +233,6 @@ class Workspace:
         except (OSError, ValueError):
             return False
         return found == {name: file.sha256 for name, file in manifest.files.items()}
-
-    def forget(self, key: str) -> None:
-        """Remove an object, in one move: it will be built again when it is needed."""
-        with FileLock(self.path / "locks" / f"{key}.lock"), _explained(self.path):
-            gone = self.path / "temporary" / f"{key}.{secrets.token_hex(4)}"
-            if self._place(key).exists():
-                self._place(key).rename(gone)
-                shutil.rmtree(gone, ignore_errors=True)
 
     def set_aside(self, key: str) -> None:
         """Move an object to where damaged ones lie: it will be built again when it is needed."""
@@ -266,7 +264,9 @@ class Workspace:
 
     def _move_in(self, temporary: Path, key: str) -> None:
         place = self._place(key)
-        place.parent.mkdir(exist_ok=True)
+        if not place.parent.exists():
+            place.parent.mkdir(exist_ok=True)
+            _sync(place.parent.parent)
         try:
             temporary.rename(place)
         except OSError:

@@ -19,7 +19,7 @@ def fingerprint(model: Any) -> str | None:
 
     Whether an ``nnx`` or ``equinox`` module is in training mode does matter; evaluation copies it all the same.
     """
-    hasher = _Hasher()
+    hasher = Hasher(_special)
     try:
         hasher.say("settings", current(), jax.__version__)
         hasher.add(apart(model))
@@ -28,22 +28,21 @@ def fingerprint(model: Any) -> str | None:
     return hasher.digest()
 
 
-class _Hasher(Hasher):
-    def special(self, value: Any) -> bool:
-        """Arrays, random keys, and modules whose bookkeeping belongs to one process."""
-        if isinstance(value, jax.Array):
-            if jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
-                self.say("key", jax.random.key_impl(value))
-                value = jax.random.key_data(value)
-            host = np.ascontiguousarray(np.asarray(value))
-            self.say("jax array", host.dtype, host.shape)
-            self.data(host)
-        elif is_nnx(value):
-            self.add_class(type(value))
-            self.attributes({name: held for name, held in vars(value).items() if not name.startswith("_pytree__")})
-        elif is_variable(value):
-            self.add_class(type(value))
-            self.parts("variable", value.get_raw_value(), value.get_metadata())
-        else:
-            return False
-        return True
+def _special(hasher: Hasher, value: Any) -> bool:
+    """Arrays, random keys, and modules whose bookkeeping belongs to one process."""
+    if isinstance(value, jax.Array):
+        if jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+            hasher.say("key", jax.random.key_impl(value))
+            value = jax.random.key_data(value)
+        host = np.ascontiguousarray(np.asarray(value))
+        hasher.say("jax array", host.dtype, host.shape)
+        hasher.update(host.reshape(-1).view(np.uint8).data)
+    elif is_nnx(value):
+        hasher.add_class(type(value))
+        hasher.attributes({name: held for name, held in vars(value).items() if not name.startswith("_pytree__")})
+    elif is_variable(value):
+        hasher.add_class(type(value))
+        hasher.parts("variable", value.get_raw_value(), value.get_metadata())
+    else:
+        return False
+    return True

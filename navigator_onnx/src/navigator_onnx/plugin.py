@@ -40,7 +40,7 @@ def declare_formats() -> list[Format]:
             noise=Ref("navigator_onnx.noise:noise"),
             companions=Ref("navigator_onnx.source:companions"),
         ),
-        Format(name="tensorrt", file="model.plan", portable=False),
+        Format(name="tensorrt", file="model.plan", portable=False, executes_code=True),
     ]
 
 

@@ -14,8 +14,9 @@ from navigator_core.errors import NavigatorError, unknown
 from navigator_onnx import proto
 from navigator_onnx.requirements import ORT_CPU
 
-INLINE = 2**30
-"""Bytes of weights that still lie in the file itself: a message of protobuf ends at 2 GiB."""
+INLINE = 2**28
+"""Bytes of weights that still lie in the file itself: a message of protobuf is in memory twice while it is written, and
+ends at 2 GiB."""
 
 
 def read(source: Path) -> ir.Model:

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
     from navigator_torch.options import Onnx
 
-LARGEST_FILE = 1_500_000_000
-"""Bytes of weights above which they lie beside the ONNX file; protobuf ends at 2 GiB."""
+LARGEST_FILE = 2**28
+"""Bytes of weights above which they lie beside the ONNX file: a message of protobuf is in memory twice while it is
+written, and ends at 2 GiB."""
 
 _FIXED = (
     r"You marked L\['tensors'\]\[(?P<input>\d+)\]\.size\(\)\[(?P<axis>\d+)\] as dynamic but your code specialized it "
@@ -143,13 +144,11 @@ def write(model: Any, output: Path, opset: int, signature: Signature) -> Names |
     _forget_source(model.graph)
     weights = sum(math.prod(v.shape) * v.dtype.itemsize for v in model.graph.initializers.values())
     large = weights > LARGEST_FILE
+    import onnx as file_format
     from onnxscript import ir
 
     ir.save(model, output, external_data=f"{output.name}.data" if large else None)
-    if not large:
-        import onnx as file_format
-
-        file_format.checker.check_model(str(output))
+    file_format.checker.check_model(str(output))
     return names if names.outputs else None
 
 

@@ -46,13 +46,12 @@ def reducers() -> dict[type, Reduce]:
 def ship(model: torch.nn.Module, folder: Path) -> None:
     """Write what plain pickle refuses: modules with parametrizations (weight norm, spectral norm)."""
     kinds = {type(module): _reduce_parametrized for module in model.modules() if parametrize.is_parametrized(module)}
-    (folder / "model.pkl").write_bytes(shipping.dumps(model, {**reducers(), **kinds}))
+    shipping.write(model, folder, {**reducers(), **kinds})
 
 
 def receive(folder: Path) -> torch.nn.Module:
     """The inverse of `ship`."""
-    with (folder / "model.pkl").open("rb") as file:
-        model: torch.nn.Module = pickle.load(file)
+    model: torch.nn.Module = shipping.read(folder)
     return model
 
 

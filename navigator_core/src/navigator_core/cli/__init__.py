@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from navigator_core import __version__
-from navigator_core.cli import arguments, workspace
-from navigator_core.errors import IN_A_WORKER, NavigatorError, NothingCorrectError, RequestError, unknown
+from navigator_core.cli import arguments, env, workspace
+from navigator_core.errors import IN_A_WORKER, Interrupted, NavigatorError, NothingCorrectError, RequestError, unknown
 
 if TYPE_CHECKING:
     from navigator_core.report import Report
 
 NOTHING_CORRECT = MODEL_RAISED = 1
 WRONG_REQUEST = 2
-INTERRUPTED = 130
+INTERRUPTED = {"SIGINT": 130, "SIGTERM": 143}
 
 Command = Callable[..., Any]
 
@@ -36,8 +36,9 @@ class Commands(click.Group):
             _fail(ctx, str(error), NOTHING_CORRECT)
         except NavigatorError as error:
             _fail(ctx, str(error), WRONG_REQUEST)
-        except KeyboardInterrupt:
-            _fail(ctx, "interrupted; the steps that were finished are kept in the workspace", INTERRUPTED)
+        except KeyboardInterrupt as error:
+            code = INTERRUPTED[getattr(error, "signal", "SIGINT")]
+            _fail(ctx, "interrupted; the steps that were finished are kept in the workspace", code)
         except arguments.UserError as error:
             _fail(ctx, str(error), MODEL_RAISED, error.shown)
         except Exception as error:
@@ -108,6 +109,7 @@ how = _together(
         "FORMAT.FIELD=VALUE, A->B.FIELD=VALUE or @RUNNER.FIELD=VALUE; VALUE 1,2 tries both.",
     ),
     click.option("--budget", metavar="10min", help="Time for the whole run; what did not fit is skipped."),
+    click.option("--memory-limit", metavar="4GiB", help="What one step may hold; one that holds more has failed."),
     click.option("--workspace", metavar="FOLDER", help="Default: ./navigator_workspace."),
 )
 
@@ -124,6 +126,8 @@ tried = _together(
     _several("--precision", "NAME", "A precision that may win. Default: the source's own."),
     click.option("--rtol", type=float, help="Allowed error relative to the reference. Default: from rounding noise."),
     click.option("--atol", type=float, help="Allowed absolute error."),
+    click.option("--top1", type=float, metavar="SHARE", help="Share of positions that must rank first what is first."),
+    click.option("--mask", metavar="INPUT", help="The input whose zeros mark positions that do not count."),
 )
 
 
@@ -150,10 +154,11 @@ def optimize(
     from navigator_core import api
 
     _check_targets(save, html)
-    with _nothing_on_stdout():
+    with _handed_over_if_interrupted(save, html, json_wanted), _nothing_on_stdout():
         source, given = arguments.model_and_samples(model, samples, shapes, ranges)
         report = api.optimize(source, given, **_keywords(**asked))
     _hand_over(report, save, html, json_wanted)
+    _leave(report)
 
 
 @commands.command()
@@ -199,10 +204,11 @@ def profile(
     from navigator_core import api
 
     _check_targets(save, html)
-    with _nothing_on_stdout():
+    with _handed_over_if_interrupted(save, html, json_wanted), _nothing_on_stdout():
         source, given = arguments.model_and_samples(model, samples, shapes, ranges)
         report = api.profile(source, given, **_keywords(**asked))
     _hand_over(report, save, html, json_wanted)
+    _leave(report)
 
 
 def _keywords(
@@ -211,20 +217,24 @@ def _keywords(
     limits: Sequence[str],
     options: Sequence[str],
     budget: str | None,
+    memory_limit: str | None,
     rtol: float | None = None,
     atol: float | None = None,
+    top1: float | None = None,
+    mask: str | None = None,
     **rest: Any,
 ) -> dict[str, Any]:
     """The keyword arguments of the function; what was not given is None."""
     from navigator_core.results import Objective, Tolerance
 
-    if rtol is not None or atol is not None:
-        rest["tolerance"] = Tolerance(rtol=rtol or 0.0, atol=atol or 0.0)
+    if any(said is not None for said in (rtol, atol, top1, mask)):
+        rest["tolerance"] = Tolerance(rtol=rtol or 0.0, atol=atol or 0.0, top1=top1, mask=mask)
     return {
         **{name: None if value == () else value for name, value in rest.items()},
         "objective": Objective(minimize=minimize, maximize=maximize, limits=tuple(limits)),
         "options": arguments.options(options),
         "budget": arguments.budget(budget),
+        "memory_limit": arguments.size(memory_limit),
     }
 
 
@@ -242,12 +252,26 @@ def _nothing_on_stdout() -> Any:
         yield
 
 
-def _hand_over(report: Report, save: str | None, html: str | None, json_wanted: bool) -> NoReturn:
+@contextlib.contextmanager
+def _handed_over_if_interrupted(save: str | None, html: str | None, json_wanted: bool) -> Any:
+    """A run that was interrupted hands over what it finished, too, before it leaves as it was told."""
+    try:
+        yield
+    except Interrupted as stop:
+        if stop.report is not None:
+            _hand_over(stop.report, save, html, json_wanted)
+        raise
+
+
+def _hand_over(report: Report, save: str | None, html: str | None, json_wanted: bool) -> None:
     if html is not None:
         report.html(html)
     _print(report, json_wanted)
     if save is not None:
         report.save(save)
+
+
+def _leave(report: Report) -> NoReturn:
     click.get_current_context().exit(0 if report.best is not None else NOTHING_CORRECT)
 
 
@@ -334,4 +358,5 @@ def doctor(workspace: str | None, json_wanted: bool) -> None:
     click.get_current_context().exit(1 if doctor.blocked(checks) else 0)
 
 
+commands.add_command(env.commands)
 commands.add_command(workspace.commands)

@@ -18,6 +18,8 @@ from navigator_core.errors import RequestError, unknown
 FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 SIZES = re.compile(r"[1-9]\d*(x[1-9]\d*)*")
 DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|)")
+SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB|TiB|)")
+BYTES = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
@@ -208,3 +210,17 @@ def budget(text: str | None) -> float | None:
     if match is None:
         raise RequestError(f"cannot read --budget {text!r}; write it as 90s, 10min or 1h")
     return float(match[1]) * SECONDS[match[2]]
+
+
+def size(text: str | None) -> int | None:
+    """Bytes.
+
+    >>> size("1.5GiB"), size("1000000")
+    (1610612736, 1000000)
+    """
+    if text is None:
+        return None
+    match = SIZE.fullmatch(text.strip())
+    if match is None:
+        raise RequestError(f"cannot read --memory-limit {text!r}; write it as 512MiB or 4GiB")
+    return int(float(match[1]) * BYTES[match[2]])

@@ -57,10 +57,10 @@ class ConversionContract:
             def source(self, folder):
                 return write_small_onnx(folder / "model.onnx"), {"x": np.ones((2, 3), "float32")}
 
-    ``tolerance`` overrides the derived bar, ``options`` are those of `navigator.optimize`. The other installed plugins
-    take part, but for passes (onnx->onnx[fp16]) that ``conversion`` does not name: each would be a run of its own. A
-    conversion that is unavailable here fails with its reason and remedy: skip the class where that is
-    meant to be so.
+    ``tolerance`` overrides the derived bar; ``rtol`` is how far answers in this process may be off the source's,
+    relative to an output's largest; ``options`` are those of `navigator.optimize`. The other installed plugins take
+    part, but for passes (onnx->onnx[fp16]) that ``conversion`` does not name: each would be a run of its own. A
+    conversion that is unavailable here fails with its reason and remedy: skip the class where that is meant to be so.
     """
 
     module: str
@@ -68,6 +68,7 @@ class ConversionContract:
     device: str = "cpu"
     batch_sizes: ClassVar[tuple[int, ...]] = (1, 3, 8)
     tolerance: Tolerance | None = None
+    rtol: float = 1e-2
     options: ClassVar[dict[str, Any]] = {}
 
     _stack: ExitStack
@@ -147,7 +148,7 @@ class ConversionContract:
                 for batch in self._batches():
                     found = self._answers(loaded, batch)
                     for name, array in batch.reference(self._folder()).items():
-                        _near(found[name], array, f"{candidate.name}: {batch.name}: output {name!r}")
+                        _near(found[name], array, f"{candidate.name}: {batch.name}: output {name!r}", self.rtol)
 
     def test_the_outputs_of_the_source_can_be_told_apart(self) -> None:
         references = [batch.reference(self._folder()) for batch in self._batches()]
@@ -186,7 +187,8 @@ class ConversionContract:
                 where = tensors.device_of(value)
                 assert kind(where) == kind(self.device), f"{what} is on {where}, and its inputs were on {self.device}"
             for name, array in batch.reference(self._folder()).items():
-                _near(tensors.to_numpy(found[name]), array, f"{candidate.name}: called with its own, output {name!r}")
+                what = f"{candidate.name}: called with its own, output {name!r}"
+                _near(tensors.to_numpy(found[name]), array, what, self.rtol)
 
     def test_arguments_may_be_given_by_name_in_any_order(self) -> None:
         signature, batch = self._report.signature, self._batches()[0]
@@ -200,7 +202,8 @@ class ConversionContract:
             with candidate.load() as loaded:
                 found = signature.flatten(loaded(**dict(reversed(named.items()))))
             for name, array in batch.reference(self._folder()).items():
-                _near(tensors.to_numpy(found[name]), array, f"{candidate.name}: called by name, output {name!r}")
+                what = f"{candidate.name}: called by name, output {name!r}"
+                _near(tensors.to_numpy(found[name]), array, what, self.rtol)
 
     def test_two_loads_give_the_same_answers(self) -> None:
         call = self._call(self._batches()[0])
@@ -289,7 +292,7 @@ def _target(conversion: str) -> str:
     return conversion.rpartition("->")[2].partition("[")[0]
 
 
-def _near(found: np.ndarray, expected: np.ndarray, what: str, rtol: float = 1e-2) -> None:
+def _near(found: np.ndarray, expected: np.ndarray, what: str, rtol: float) -> None:
     scale = float(np.abs(expected).max(initial=0.0)) or 1.0
     near = found.shape == expected.shape and np.allclose(found, expected, rtol=rtol, atol=rtol * scale, equal_nan=True)
     assert near, f"{what} is\n{found}\ninstead of\n{expected}"
