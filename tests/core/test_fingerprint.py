@@ -84,7 +84,7 @@ class Pair:
         (functools.partial(max, 1), functools.partial(min, 1)),
         (lambda x: x + 1, lambda x: x + 2),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_equal_values_have_one_and_others_another(value, changed):
     assert of(value) == of(value)
