@@ -37,7 +37,7 @@ DISTRIBUTIONS = sorted(
 SOURCES = [str((folder / "src").relative_to(ROOT)) for folder in DISTRIBUTIONS]
 CONSTRAINTS = ("-c", "constraints.txt")
 CORE = "./navigator_core"
-PYTEST = ("pytest>=8.3", "hypothesis>=6.100")
+PYTEST = ("pytest>=8.3", "pytest-xdist>=3.6", "hypothesis>=6.100")
 OFFLINE = {"HF_HUB_OFFLINE": "1"}
 BENCHMARKS = (
     "imports",
@@ -169,4 +169,6 @@ def _install_everything(session: nox.Session, **more: str) -> None:
 
 
 def _pytest(session: nox.Session, *folders: str) -> None:
-    session.run("pytest", "--durations=5", *(session.posargs or folders), env=OFFLINE)
+    """A process of pytest for each core; a module's tests stay in one, as they share what is costly to make."""
+    shared = ("-n", "auto", "--dist", "loadfile", "--durations=5")
+    session.run("pytest", *shared, *(session.posargs or folders), env=OFFLINE)

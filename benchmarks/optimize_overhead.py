@@ -38,12 +38,12 @@ def optimize(workspace: str, batches: list[int]) -> dict[str, Any]:
 
     spent = {"export": 0.0, "verify": 0.0, "profile": 0.0, "playoff": 0.0}
     since: dict[str, tuple[str, float]] = {}
-    workers: list[tuple[str, ...]] = []
+    workers: list[execution.Kind] = []
     launch = execution._launch
 
-    def counted(preload: tuple[str, ...]) -> Any:
-        workers.append(preload)
-        return launch(preload)
+    def counted(kind: execution.Kind) -> Any:
+        workers.append(kind)
+        return launch(kind)
 
     def observe(event: Event) -> None:
         if isinstance(event, StepStarted | StepFinished):
@@ -63,7 +63,7 @@ def optimize(workspace: str, batches: list[int]) -> dict[str, Any]:
     return {
         "seconds": seconds,
         "spent": spent,
-        "frameworks": [framework for preload in workers for framework in _frameworks(preload)],
+        "frameworks": [framework for kind in workers for framework in _frameworks(kind.preload)],
         "sizes": list(dict.fromkeys(batch.size for batch in report.reference.batches)),
         "failed": failed,
     }

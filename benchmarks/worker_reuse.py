@@ -42,7 +42,7 @@ def optimize(workspace: str, how: str, batches: list[int]) -> dict[str, Any]:
         try:
             return run(pool, job, *given, **more)
         finally:
-            pool._end(job.preload)
+            pool._end(job.kind)
 
     patched: Any = Workers
     execution._launch = counted

@@ -17,8 +17,9 @@ INTRODUCTION = """\
 <!-- Written by `python docs/generate` from the declarations; a test compares the two. -->
 
 `options=` says what is *built* or how it is run; [`precisions`](../how-to/precision-and-tolerance.md) says what may
-win. A key is a format (every edge into it), one edge, or `@` and a runner. On the command line the same is
-`--option onnx.opset=18,20`.
+win. A key is a format (every edge into it), one edge, or `@` and a runner; what is from
+[another environment](../how-to/other-environments.md) ends in `@` and its name: `onnx->onnx@old`,
+`@onnxruntime-cpu@old`. On the command line the same is `--option onnx.opset=18,20`.
 
 ```python
 options = {

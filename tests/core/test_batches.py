@@ -135,3 +135,8 @@ def test_a_variation_of_an_infinite_value_stays_infinite():
     varied = vary({"x": array}, [{"x": array}], np.random.default_rng(0))["x"]
     assert np.isposinf(varied[2])
     assert np.isneginf(varied[3])
+
+
+def test_a_mask_without_the_batch_axis_is_every_rows():
+    mask = np.array([True, False])
+    assert one_row({"y": mask}, SIGNATURE, 2)["y"] is mask

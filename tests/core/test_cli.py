@@ -465,6 +465,10 @@ def test_a_wrong_request_is_one_message(desk, command, typed, said):
     assert not (desk / "navigator_workspace").exists()
 
 
+def test_a_share_that_is_none_is_one_message(desk):
+    assert "top1 must be a share of all positions" in refused("optimize", "model.toy", "--top1", "2")
+
+
 def test_an_unknown_flag_is_a_usage_error(desk):
     done = invoke("optimize", "model.toy", "--presicion", "fp16")
     assert done.exit_code == 2
@@ -561,10 +565,22 @@ def test_the_version_is_printed():
 
 def test_a_factory_is_optimized_saved_and_shown(desk):
     done = navigator(
-        "optimize", "factories:good", "--batch-size", 1, "--save", "double.nav", "--html", "r.html", "--json", check=0
+        "optimize",
+        "factories:good",
+        "--batch-size",
+        1,
+        "--save",
+        "double.nav",
+        "--html",
+        "r.html",
+        "--json",
+        "--top1",
+        0.9,
+        check=0,
     )
     report = json.loads(done.stdout)
     assert report["best"] == "python @ python"
+    assert report["candidates"][0]["verdict"]["outputs"]["output"]["top1"] == 1.0
     assert "importing is loud" in done.stderr
     assert (desk / "r.html").read_text().lstrip().startswith("<!DOCTYPE html>")
     assert navigator("show", "double.nav", check=0).stdout.splitlines()[-1].startswith("best: python @ python")

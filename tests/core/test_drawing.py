@@ -156,10 +156,16 @@ def test_a_dict_holds_plain_values_only():
         "name": "onnx->onnx[fp16]",
         "source": "onnx",
         "target": "onnx",
+        "environment": None,
         "variant": "fp16",
         "precision": "fp16",
         "unavailable": None,
     }
     runners = {one["name"]: one for one in found["runners"]}
-    assert runners["both"] == {"name": "both", "formats": ["torch", "torchscript"], "unavailable": None}
+    assert runners["both"] == {
+        "name": "both",
+        "environment": None,
+        "formats": ["torch", "torchscript"],
+        "unavailable": None,
+    }
     assert runners["engine"]["unavailable"] == missing

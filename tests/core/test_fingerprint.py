@@ -84,7 +84,7 @@ class Pair:
         (functools.partial(max, 1), functools.partial(min, 1)),
         (lambda x: x + 1, lambda x: x + 2),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_equal_values_have_one_and_others_another(value, changed):
     assert of(value) == of(value)
@@ -116,17 +116,15 @@ def test_what_cannot_be_told_is_an_error(value):
         of(Pair(value, 1))
 
 
-class Counted(Hasher):
+def pairs(hasher, value):
     """Knows one kind of object better than the core does."""
-
-    def special(self, value):
-        if isinstance(value, Pair):
-            self.say("a pair")
-        return isinstance(value, Pair)
+    if isinstance(value, Pair):
+        hasher.say("a pair")
+    return isinstance(value, Pair)
 
 
 def test_a_framework_may_know_better():
-    hashers = Counted(), Counted()
+    hashers = Hasher(pairs), Hasher(pairs)
     for hasher, value in zip(hashers, ([Pair(1, 2)], [Pair(3, (n for n in ()))]), strict=True):
         hasher.add(value)
     assert hashers[0].digest() == hashers[1].digest()

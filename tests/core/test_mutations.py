@@ -33,14 +33,12 @@ def demand_no_mistake(found):
     assert sum(one.honest for one in found) > 5
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_what_is_wrong_with_an_encoder_is_caught_and_what_is_honest_is_taken(mutants, tmp_path):
     trial = mutants.trial("encoder", tmp_path)
     demand_no_mistake([trial.of(way, honest) for way, honest in trial.ways()])
 
 
 @pytest.mark.long
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_what_is_wrong_with_any_family_is_caught_and_what_is_honest_is_taken(mutants, tmp_path, family):
     trial = mutants.trial(family, tmp_path)

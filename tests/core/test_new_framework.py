@@ -12,10 +12,23 @@ import numpy as np
 import pytest
 
 import navigator as nav
-from navigator_core import FP32, Context, Converter, Ref, Runner, Signature, Variant, builtin, hookimpl, plugins
+from navigator_core import (
+    FP32,
+    Context,
+    Converter,
+    Ref,
+    Runner,
+    Signature,
+    Variant,
+    builtin,
+    hookimpl,
+    plugins,
+    shipping,
+)
 from navigator_core.errors import NoPathError, RequestError
 from navigator_core.events import StepFinished
 from navigator_core.execution import Done, Failed, Job, Workers
+from navigator_core.loading import Source
 from navigator_core.testing import miniframework as mini
 from navigator_core.testing import using
 
@@ -325,6 +338,15 @@ def test_what_a_framework_packs_goes_to_the_workers_in_the_models_place(importab
         assert np.array_equal(answered, 3 * batch.inputs(report.reference_folder)["x"])
         with report.load() as loaded:
             assert loaded(np.ones((2, 4))).max() == 3
+
+
+def test_a_worker_imports_the_packages_of_a_model_and_leaves_the_users_own_modules_to_its_steps(importable, tmp_path):
+    import settled
+
+    shipping.ship([settled.Model(), layer()], (), settled, tmp_path)
+    found = shipping.modules(Source(format="settled", path=tmp_path, framework=Ref("settled")))
+    assert mini.__name__ in found
+    assert "settled" not in found
 
 
 # the workers below

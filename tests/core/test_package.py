@@ -248,6 +248,24 @@ def test_nothing_in_a_report_reaches_the_terminal_as_a_command(rewrite):
     assert "\x1b" not in report.html.__doc__ + json.dumps(report.to_dict())
 
 
+@pytest.mark.parametrize("name", ["\x1b[2J", "\ud800", "\u202e"])
+@pytest.mark.parametrize("where", ["report", "listed", "missing", "size"])
+def test_nothing_in_an_error_reaches_the_terminal_as_a_command(rewrite, name, where):
+    files = {
+        "listed": {"report.json": {"size": 1, "sha256": "", name: 1}},
+        "missing": {name: {"size": 1, "sha256": ""}},
+        "size": {"samples": 1, name: 2},
+    }
+    path = (
+        rewrite(lambda inside: inside["report.json"].update({name: 1}))
+        if where == "report"
+        else rewrite(files=files[where])
+    )
+    with pytest.raises(PackageError) as caught:
+        reopen(path)
+    assert str(caught.value).isprintable()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

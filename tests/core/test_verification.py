@@ -327,7 +327,11 @@ def test_what_does_not_count_is_in_neither_error_nor_noise():
 )
 def test_what_a_tolerance_says_is_told(tolerance, elementwise, text):
     assert tolerance.elementwise is elementwise
-    assert text in explain_given("y", tolerance)
+    assert text in explain_given("y", tolerance, tolerance.mask)
+
+
+def test_nothing_is_told_of_an_output_that_the_mask_does_not_fit():
+    assert explain_given("y", Tolerance(mask="m"), None) == ""
 
 
 @pytest.mark.parametrize(

@@ -91,4 +91,4 @@ def test_without_torch_the_way_from_its_programs_says_what_is_missing(monkeypatc
     monkeypatch.setattr(availability, "installed_version", lambda name: None if name == "torch" else real(name))
     conversion = next(c for c in nav.graph().conversions if c.name == "exported-program->openvino")
     assert conversion.unavailable.reason == "needs torch>=2.6, which is not installed"
-    assert conversion.unavailable.remedy == "pip install 'torch>=2.6'"
+    assert conversion.unavailable.remedy == "pip install navigator-torch"

@@ -94,6 +94,19 @@ def attention(width=16):
     )
 
 
+def masked(width=16):
+    """`attention` that leaves out what is not to be kept, by adding minus infinity, as torch exports it."""
+    proto = attention(width)
+    nodes = list(proto.graph.node)
+    place = next(i for i, one in enumerate(nodes) if one.op_type == "Softmax")
+    nodes[place].input[0] = "masked"
+    nodes[place:place] = [node("Where", "keep nothing never", "mask"), node("Add", "qk mask", "masked")]
+    weights = {one.name: numpy_helper.to_array(one) for one in proto.graph.initializer}
+    weights |= {"nothing": np.array(0, np.float32), "never": np.array(-np.inf, np.float32)}
+    inputs = [*proto.graph.input, value("keep", ["batch", 1, "seq"], TensorProto.BOOL)]
+    return model(nodes, inputs, list(proto.graph.output), weights)
+
+
 def doubled(kind):
     """y = x + x of any element type, batch by 3."""
     shape = ["batch", 3]

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from navigator_core.api import (
+        add_environment,
         call,
+        environments,
         formats,
         graph,
         load,
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
         plan,
         plugins,
         profile,
+        remove_environment,
         runners,
     )
     from navigator_core.candidates import Candidate, LoadedCandidate
@@ -45,7 +48,20 @@ if TYPE_CHECKING:
     from navigator_core.signature import Call, Dim, Signature, TensorSpec
 
 _WHERE = {
-    "navigator_core.api": ("call", "formats", "graph", "load", "optimize", "plan", "plugins", "profile", "runners"),
+    "navigator_core.api": (
+        "add_environment",
+        "call",
+        "environments",
+        "formats",
+        "graph",
+        "load",
+        "optimize",
+        "plan",
+        "plugins",
+        "profile",
+        "remove_environment",
+        "runners",
+    ),
     "navigator_core.candidates": ("Candidate", "LoadedCandidate"),
     "navigator_core.errors": (
         "Interrupted",
@@ -92,7 +108,9 @@ __all__ = [
     "TensorSpec",
     "Tolerance",
     "Verdict",
+    "add_environment",
     "call",
+    "environments",
     "formats",
     "graph",
     "load",
@@ -100,6 +118,7 @@ __all__ = [
     "plan",
     "plugins",
     "profile",
+    "remove_environment",
     "runners",
 ]
 

@@ -199,6 +199,34 @@ def graph() -> Graph:
     return graphs.build(discovery.installed(), availability.missing)
 
 
+def environments() -> Mapping[str, str]:
+    """The registered environments: the path of each one's interpreter, by name. They are not asked anything.
+
+    Raises RequestError where the file that holds them is damaged.
+    """
+    from navigator_core import registry
+
+    return registry.read()
+
+
+def add_environment(name: str, python: str | Path) -> None:
+    """Let the plugins of another virtual environment take part, from now on and in every process of this user.
+
+    ``python`` is its interpreter, or its folder. The interpreter is asked at once. Raises RequestError for what is no
+    interpreter, has no navigator-core or one of another version, or does not answer.
+    """
+    from navigator_core import environments
+
+    environments.add(name, python)
+
+
+def remove_environment(name: str) -> None:
+    """Undo `add_environment`; the environment itself stays as it is. Raises RequestError for an unknown name."""
+    from navigator_core import environments
+
+    environments.remove(name)
+
+
 def _package(model: Any, samples: Any) -> Package | None:
     """The package at a path that ends in ``.nav``; None for any other model. Raises RequestError for samples beside."""
     if not isinstance(model, str | Path) or Path(model).suffix != ".nav":

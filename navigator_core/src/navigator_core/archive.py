@@ -25,7 +25,7 @@ from navigator_core import __version__, layout, migrations, serde
 from navigator_core.errors import PackageError
 from navigator_core.member_names import check_names
 from navigator_core.migrations import SCHEMA
-from navigator_core.refusal import RefusedError, require
+from navigator_core.refusal import RefusedError, plainly, require
 
 MANIFEST = "manifest.json"
 _LARGEST_MANIFEST = 8 * 2**20
@@ -250,18 +250,13 @@ def _check_members(members: list[zipfile.ZipInfo], files: Mapping[str, _Listed],
     names = [member.filename for member in members]
     check_names(names)
     surplus, missing = sorted(set(names) - files.keys() - {MANIFEST}), sorted(files.keys() - set(names[1:]))
-    require(not surplus, f"holds {_some(surplus)}, which its manifest does not list")
-    require(not missing, f"lacks {_some(missing)}, which its manifest lists")
+    require(not surplus, f"holds {', '.join(surplus[:3])}, which its manifest does not list")
+    require(not missing, f"lacks {', '.join(missing[:3])}, which its manifest lists")
     for member in members[1:]:
         _check_member(member)
         listed = files[member.filename].size
         require(member.file_size == listed, f"{member.filename} has {member.file_size} bytes, listed are {listed}")
     _check_ratio("it", sum(member.file_size for member in members), packed)
-
-
-def _some(names: list[str]) -> str:
-    """A few of them, with nothing in it that a terminal would obey."""
-    return ", ".join(name if name.isprintable() else repr(name) for name in names[:3])
 
 
 def _check_member(member: zipfile.ZipInfo) -> None:
@@ -282,7 +277,7 @@ def _blaming(path: Path) -> Iterator[None]:
     try:
         yield
     except RefusedError as error:
-        raise PackageError(f"{path}: {error}") from error.__cause__
+        raise PackageError(f"{path}: {plainly(str(error))}") from error.__cause__
     except OSError as error:
         raise PackageError(f"{path}: {error.strerror or error}: {error.filename or path}") from error
 

@@ -27,6 +27,13 @@ class Unavailable:
         return f"{self.reason}; {self.remedy}"
 
 
+@frozen
+class Answered(Requirement):
+    """A requirement of another environment: it was asked there what is lacking."""
+
+    lacking: Unavailable | None = None
+
+
 def missing(requirements: Iterable[Requirement | Probe]) -> Unavailable | None:
     """The first requirement that the installed distributions do not meet; None when all hold.
 
@@ -122,6 +129,8 @@ class _Lack:
 
 
 def _unmet(requirement: Requirement) -> Unavailable | None:
+    if isinstance(requirement, Answered):
+        return requirement.lacking
     wanted = [text for text in requirement.any_of if _applies(parse(text))]
     lacks = [_lack(text, frozenset()) for text in wanted]
     found = [lack for lack in lacks if lack is not None]

@@ -156,9 +156,9 @@ def _join(chosen: Sequence[Arrays], shared: Arrays, signature: Signature) -> dic
 
 
 def one_row(outputs: Mapping[str, np.ndarray], signature: Signature, row: int) -> dict[str, np.ndarray]:
-    """A row of every output that has a batch axis; of an array with fewer axes, a mask, along the same one."""
+    """A row of every output that has a batch axis; a mask without that axis is every row's."""
     return {
-        spec.name: np.take(outputs[spec.name], [row], axis=axis)
+        spec.name: array if axis >= array.ndim else np.take(array, [row], axis=axis)
         for spec in signature.outputs
-        if (axis := spec.batch_axis) is not None and spec.name in outputs
+        if (axis := spec.batch_axis) is not None and (array := outputs.get(spec.name)) is not None
     }

@@ -16,7 +16,8 @@ from navigator_core.conversion import Converted
 from navigator_core.declarations import Format
 from navigator_core.evaluation import Evaluated
 from navigator_core.events import CandidateFinished, Measured, Stage, StepStarted, StepStatus
-from navigator_core.execution import DEFAULT_TIMEOUT, Done, Failed
+from navigator_core.execution import DEFAULT_TIMEOUT, Done, Failed, Job, Kind
+from navigator_core.gating import Judged
 from navigator_core.meaning import Task
 from navigator_core.planning import Branch, Plan, Step
 from navigator_core.results import Measurement, Status
@@ -35,7 +36,7 @@ Artifacts = Mapping[str, Artifact | Failed]
 def convert(plan: Plan, task: Task, active: Session) -> Artifacts:
     """Perform the plan's steps in order; what fails costs its own branch."""
     made: dict[str, Artifact | Failed] = {}
-    soon = _preloads(plan, task)
+    soon = _workers(plan, task)
     for step in plan.steps:
         before = made.get(step.parent) if step.parent else None
         if isinstance(before, Failed):
@@ -46,25 +47,25 @@ def convert(plan: Plan, task: Task, active: Session) -> Artifacts:
     return made
 
 
-def _preloads(plan: Plan, task: Task) -> tuple[tuple[str, ...], ...]:
-    """What the workers of the plan's runners import: they may do so while something else is converted."""
-    found = set()
+def _workers(plan: Plan, task: Task) -> tuple[Kind, ...]:
+    """The workers of the plan's runners: they may import while something else is converted."""
+    found: dict[Kind, None] = {}
     for branch in plan.branches:
         if branch.runner is not None and branch.unavailable is None:
             live = branch.step is None and task.subject.source.framework is not None
             if not (live and task.subject.here):
                 declared = task.machine.plugins.runners[branch.runner.name]
-                found.add(task.machine.preload(declared, task.subject.source if branch.step is None else None))
-    return tuple(sorted(found))
+                found[task.machine.worker(declared, task.subject.source if branch.step is None else None)] = None
+    return tuple(found)
 
 
 def _convert(
-    step: Step, before: Artifact | None, task: Task, active: Session, soon: Iterable[tuple[str, ...]]
+    step: Step, before: Artifact | None, task: Task, active: Session, soon: Iterable[Kind]
 ) -> Artifact | Failed:
     job, key = jobs.conversion(step, before, task, active.workspace.path)
     if key is None or active.workspace.object(key) is None:
-        for preload in soon:
-            active.workers.prepare(preload)
+        for kind in soon:
+            active.workers.prepare(kind)
     stage: Stage = "export" if before is None and task.subject.source.framework else "convert"
     here = task.subject.here and before is None
     room = before.size if before else _source_size(task.subject.source.path)
@@ -142,6 +143,8 @@ def _evaluate(branch: Branch, artifacts: Artifacts, task: Task, active: Session)
     if isinstance(outcome, Done) and outcome.cached:
         for measurement in outcome.value.measurements:
             active.tell(Measured, candidate=branch.name, measurement=measurement)
+    if isinstance(outcome, Done):
+        outcome = _gated(outcome, job, branch, task, active)
     declared = artifact.format if artifact else subject.identified.declared
     live = artifact is None and subject.source.framework is not None
     recipe = Recipe(
@@ -161,6 +164,35 @@ def _evaluate(branch: Branch, artifacts: Artifacts, task: Task, active: Session)
         home=_home(task, live),
     )
     return _judged(whole, outcome, here, budgeted=active.budget is not None)
+
+
+def _gated(
+    outcome: Done[Evaluated], job: Job[Evaluated], branch: Branch, task: Task, active: Session
+) -> Done[Evaluated] | Failed:
+    """What came of a candidate, with what the user's gate says of it where that could not be asked in the same step."""
+    value, verdict = outcome.value, outcome.value.verdict
+    asked = jobs.gate(job, branch, task, active.workspace.path)
+    if asked is None or value.reason is not None or verdict is None:
+        return outcome
+
+    def said(found: Judged) -> tuple[StepStatus, str | None]:
+        reason = found.reason()
+        return ("ok" if reason is None else "incorrect", reason)
+
+    name = f"{branch.name} by the user's verify"
+    judged, _ = active.perform(name, "verify", *asked, judge=said, timeout=_share(active))
+    if isinstance(judged, Failed):
+        return judged
+    found: Judged = judged.value
+    checks = {f"metric {name}" if name in verdict.checks else name: text for name, text in found.checks.items()}
+    verdict = attrs.evolve(
+        verdict,
+        ok=verdict.ok and found.reason() is None,
+        checks={**verdict.checks, **checks},
+        metrics={**verdict.metrics, **found.metrics},
+    )
+    whole = attrs.evolve(value, verdict=verdict, reason=found.reason(), failed=found.raised())
+    return attrs.evolve(outcome, value=whole)
 
 
 def _lasting(found: Evaluated) -> bool:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
-from navigator_core.declarations import Precision, Runner
+from navigator_core.declarations import Device, DeviceInfo, Precision, Runner
 from navigator_core.errors import NavigatorError, PackageError, RequestError
 from navigator_core.loading import RunnerUse, Running
 from navigator_core.results import Measurement, Status, Verdict
 from navigator_core.signature import Names, Signature
+
+if TYPE_CHECKING:
+    from navigator_core.environments import Environment
 
 
 @frozen(kw_only=True)
@@ -73,6 +77,8 @@ class Candidate:
 
     def load(self, device: str | None = None) -> LoadedCandidate:
         """Load it in this process: a callable like the source. Close it, or use it as a context manager.
+
+        What runs in another environment is loaded by a process of that one, which is called in its place.
 
         Raises RequestError for a candidate that cannot be loaded here, saying why.
         """
@@ -142,11 +148,42 @@ def device_missing(device: str) -> str | None:
     for declared in plugins.installed().devices:
         if declared.kind == kind(device):
             try:
-                if any(device in (found.name, kind(found.name)) for found in declared.detect.resolve()()):
+                if any(device in (found.name, kind(found.name)) for found in _detected(declared)):
                     return None
             except Exception as error:  # a plugin's detection may raise anything: then the device is not to be had
                 return f"detecting {kind(device)} devices failed: {type(error).__name__}: {error}"
     return f"there is no {device} here"
+
+
+def _detected(declared: Device) -> Iterable[DeviceInfo]:
+    """The devices of a kind; where another environment detects it, asked there."""
+    from navigator_core import plugins
+
+    interpreter = plugins.installed().interpreter(declared)
+    if interpreter is None:
+        found: Iterable[DeviceInfo] = declared.detect.resolve()()
+        return found
+    from navigator_core import machine
+
+    return machine.detect(declared, interpreter)
+
+
+def _start_there(candidate: Candidate, recipe: Recipe, home: Home, device: str, environment: Environment) -> Running:
+    from navigator_core import proxy
+    from navigator_core.loading import Kinds
+    from navigator_core.serving import Serving
+
+    assert candidate.path is not None
+    serving = Serving(
+        runner=recipe.runner,
+        path=candidate.path,
+        signature=evolve(home.signature, structure=None),  # containers are built on this side
+        kinds=Kinds(declared=tuple(environment.tensors.values())),
+        device=device,
+        precision=recipe.precision,
+        names=recipe.names,
+    )
+    return proxy.start(candidate.name, environment.python, serving)
 
 
 def load(candidate: Candidate, home: Home, device: str) -> LoadedCandidate:
@@ -156,8 +193,15 @@ def load(candidate: Candidate, home: Home, device: str) -> LoadedCandidate:
 
     recipe = candidate.recipe
     assert recipe is not None
-    _demand(candidate.name, plugins.installed().runners.get(recipe.runner.name), device)
-    tensors.register(plugins.installed().tensors.values())
+    installed = plugins.installed()
+    _demand(candidate.name, installed.runner_for(recipe.runner.name), device)
+    tensors.register(installed.tensors.values())
+    environment = recipe.runner.environment
+    if environment is not None:
+        if environment not in installed.environments:
+            raise RequestError(f"{candidate.name} cannot be loaded: {installed.why_no_runner(recipe.runner.name)}")
+        running = _start_there(candidate, recipe, home, device, installed.environments[environment])
+        return LoadedCandidate(candidate.name, running, home.signature, home.keep)
     model: Any = candidate.path
     if recipe.live:
         model = home.prepare(home.model, device) if home.prepare else home.model

@@ -16,7 +16,7 @@ from navigator_core.entrant import Entrant, Rotation
 
 @frozen(kw_only=True)
 class Contestant:
-    """What the process is told. ``preload`` names the modules that it imports first.
+    """What the process is told. ``preload`` names the modules that it imports first, ``interpreter`` another Python.
 
     ``warm_up`` are the most seconds after the first call, as long as the times show a trend.
     """
@@ -26,6 +26,7 @@ class Contestant:
     batch_size: int
     warm_up: float = 1.0
     preload: tuple[str, ...] = ()
+    interpreter: str | None = None
 
 
 def compete(contestant: Contestant, folder: Path, emit: worker.Emit) -> None:

@@ -14,16 +14,16 @@ from typing import Any, Literal
 from attrs import asdict, frozen
 
 from navigator_core import availability, execution, graph, machine, planning, plugins, survey
+from navigator_core.asking import NEWEST, OLDEST
 from navigator_core.availability import Unavailable
 from navigator_core.declarations import Converter, Exporter, Probe, Requirement, Runner
+from navigator_core.elsewhere import spelt
 from navigator_core.errors import WorkspaceError
 from navigator_core.graph import Graph
 from navigator_core.plugins import Plugins
 from navigator_core.session import Session
 from navigator_core.survey import Questions, Survey
 from navigator_core.workspace import DEFAULT, Workspace
-
-OLDEST, NEWEST = (3, 11), (3, 13)
 
 Status = Literal["ok", "unavailable", "broken", "blocks"]
 
@@ -43,8 +43,21 @@ def examine(workspace: Path | None = None) -> list[Check]:
     found = plugins.installed()
     checks = [_python(), _platform(), _workspace(workspace), _worker()]
     checks += [
-        Check(name=f"plugin {one.name}", status="broken", detail=one.reason, remedy="update or remove it")
+        Check(
+            name=f"plugin {spelt(one.name, one.environment)}",
+            status="broken",
+            detail=one.reason,
+            remedy="update or remove it",
+        )
         for one in found.broken
+    ]
+    checks += [
+        Check(name=f"environment {one.name}", status="ok", detail=f"Python {one.version} at {one.python}")
+        for one in found.environments.values()
+    ]
+    checks += [
+        Check(name=f"environment {one.name}", status="broken", detail=one.reason, remedy=one.remedy)
+        for one in found.lost
     ]
     if not blocked(checks):
         checks += _machine(found)
@@ -106,7 +119,7 @@ def _workspace(path: Path | None) -> Check:
 def _worker() -> Check:
     begun = time.monotonic()
     try:
-        execution.start_worker(()).end()
+        execution.start_worker(execution.Kind()).end()
     except (OSError, EOFError) as error:  # a timeout is an OSError
         command = f"{sys.executable} -P -m navigator_core.worker"
         detail = f"a worker process does not start ({type(error).__name__}: {error})"
@@ -137,7 +150,7 @@ def _ask(found: Plugins, built: Graph) -> Survey:
     with tempfile.TemporaryDirectory(prefix="navigator-doctor-") as folder:
         workspace = Workspace.open(Path(folder) / "workspace")
         with Session(workspace, workspace.new_run(), execution.Workers(), []) as active:
-            return machine.ask_machine(questions, active)
+            return machine.ask_machine(questions, found, active)
 
 
 def _obstacle(

@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from navigator_core.declarations import Framework
+from navigator_core.elsewhere import spelt
 
 if TYPE_CHECKING:
     from navigator_core.availability import Unavailable
@@ -31,7 +32,12 @@ def to_dict(graph: Graph) -> dict[str, Any]:
         "formats": [{"name": name, "kind": _kind(value)} for name, value in graph.formats.items()],
         "conversions": [_conversion(conversion) for conversion in graph.conversions],
         "runners": [
-            {"name": one.runner.name, "formats": list(one.runner.formats), "unavailable": _obstacle(one.unavailable)}
+            {
+                "name": one.runner.name,
+                "environment": one.environment,
+                "formats": list(one.runner.formats),
+                "unavailable": _obstacle(one.unavailable),
+            }
             for one in graph.runners
         ],
     }
@@ -41,8 +47,8 @@ def to_mermaid(graph: Graph) -> str:
     """A Mermaid flowchart.
 
     Live models are stadiums, formats boxes, runners hexagons beside what they execute. An arrow bears the names of the
-    conversions that share its ends, and its conditions: the device kinds that they are for, where the CPU is none of
-    them, and what is missing here, in which case it is dashed.
+    conversions that share its ends, with "@" and the environment of those from elsewhere, and its conditions: the
+    device kinds that they are for, where the CPU is none of them, and what is missing here, in which case it is dashed.
     """
     executed = {name for one in graph.runners for name in one.runner.formats}
     formats = {name: graph.formats.get(name) for name in sorted(graph.formats.keys() | executed)}
@@ -66,8 +72,13 @@ def _arrows(graph: Graph, ids: dict[str, str]) -> Iterator[str]:
         return one.source, one.target, _condition(one.declaration.devices, one.unavailable), one.unavailable is not None
 
     for (source, target, condition, missing), found in groupby(sorted(graph.conversions, key=alike), alike):
-        names = ", ".join(_escape(one.variant.name) for one in found if one.variant and one.variant.name)
+        names = ", ".join(_escape(name) for one in found if (name := _way(one)))
         yield f"{ids[source]} {'-.->' if missing else '-->'}{_label(names, condition)} {ids[target]}"
+
+
+def _way(one: Conversion) -> str:
+    """What tells a conversion from the others of its ends: its variant and its environment."""
+    return spelt(one.variant.name if one.variant else "", one.environment)
 
 
 def _hexagons(graph: Graph) -> Iterator[tuple[tuple[str, ...], str, bool, list[str]]]:
@@ -113,6 +124,7 @@ def _conversion(conversion: Conversion) -> dict[str, Any]:
         "name": conversion.name,
         "source": conversion.source,
         "target": conversion.target,
+        "environment": conversion.environment,
         "variant": variant.name if variant else None,
         "precision": variant.precision.name if variant and variant.precision else None,
         "unavailable": _obstacle(conversion.unavailable),

@@ -42,13 +42,14 @@ class Evaluation:
     """What the worker is told. ``is_reference`` marks the source's own runner.
 
     ``seconds`` is the time share of each batch size, ``sweep`` says that the sizes end where throughput does.
-    ``calls`` are the least that the quantities asked for need.
+    ``calls`` are the least that the quantities asked for need. ``judged_later``: the user's gate is asked afterwards.
     """
 
     entrant: Entrant
     is_reference: bool = False
     tolerance: Mapping[str, Tolerance] = field(factory=dict)
     verify: Path | None = None
+    judged_later: bool = False
     profilers: tuple[ProfilerUse, ...] = ()
     seconds: float = 1.0
     calls: int = 6
@@ -79,7 +80,13 @@ def evaluate(evaluation: Evaluation, folder: Path, emit: worker.Emit) -> Evaluat
         if not evaluation.check:
             return _measured(Evaluated(verdict=None), _profile(evaluation, run, context, baseline, emit, None))
         emit({"stage": "verify"})
-        judge = Judge(evaluation.entrant, evaluation.tolerance, evaluation.verify, is_reference=evaluation.is_reference)
+        judge = Judge(
+            evaluation.entrant,
+            evaluation.tolerance,
+            evaluation.verify,
+            is_reference=evaluation.is_reference,
+            judged_later=evaluation.judged_later,
+        )
         judged = Evaluated(**asdict(judge.judge(run, context.signature), recurse=False))
         if judged.reason is not None:
             return judged

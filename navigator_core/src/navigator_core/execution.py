@@ -20,7 +20,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from attrs import define, field, frozen
 
-from navigator_core import processes, serde, worker
+from navigator_core import elsewhere, processes, serde, worker
 from navigator_core.declarations import Ref
 from navigator_core.errors import IN_A_WORKER
 
@@ -35,23 +35,40 @@ HOME = str(Path(__file__).resolve().parent.parent)
 START = "import sys; sys.path.append(sys.argv[2]); from navigator_core.worker import main; main(int(sys.argv[1]))"
 """As ``python -P -m navigator_core.worker``, which is also found where it is not installed; last, to hide nothing."""
 
+START_THERE = "import sys; from navigator_core.worker import main; main(int(sys.argv[1]))"
+"""The same with another interpreter, whose core is its own."""
 MESSAGES = (("ready", bool), ("pid", int), ("said", dict), ("exit", int))
 """What a worker says: that it is ready, the process of a step, what the step said, how it ended."""
 
 T = TypeVar("T")
 
 
+@frozen
+class Kind:
+    """What workers have in common: the modules that they import first, and the interpreter (None: this one)."""
+
+    preload: tuple[str, ...] = ()
+    interpreter: str | None = None
+
+
 @frozen(kw_only=True)
 class Job(Generic[T]):
     """A step as data: ``function(argument, folder, emit)`` returns a ``result``, all of them serialisable.
 
-    ``preload`` names the modules that the worker imports once for all steps of this kind.
+    ``preload`` names the modules that the worker imports once for all steps of this kind. ``interpreter`` is another
+    environment's Python, None this process's own.
     """
 
     function: Ref
     argument: Any
     result: type[T]
     preload: tuple[str, ...] = ()
+    interpreter: str | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of worker that it runs in."""
+        return Kind(self.preload, self.interpreter)
 
 
 @frozen
@@ -157,7 +174,7 @@ class _Worker:
 class Workers:
     """The pool. A context manager: at its end every worker is gone."""
 
-    _workers: dict[tuple[str, ...], _Worker] = field(factory=dict)
+    _workers: dict[Kind, _Worker] = field(factory=dict)
 
     def run(
         self,
@@ -188,7 +205,7 @@ class Workers:
         try:
             ended = self._run(job, folder, begun + timeout, heard, memory)
         except BaseException:  # Ctrl-C, or an observer that raises: nothing of the step may stay
-            self._end(job.preload)
+            self._end(job.kind)
             raise
         duration = time.monotonic() - begun
         if ended is not None:
@@ -209,7 +226,7 @@ class Workers:
         over = False
         try:
             try:
-                active = self._worker(job.preload)
+                active = self._worker(job.kind)
             except TimeoutError:
                 return f"was not begun: its worker was not ready after {START_TIMEOUT:.0f} s"
             active.send({"do": "run", "folder": str(folder), "memory": memory})
@@ -231,31 +248,31 @@ class Workers:
             return f"lost its worker, which {active.how() if active else f'did not start ({type(error).__name__})'}"
         finally:
             if not over:
-                self._end(job.preload)
+                self._end(job.kind)
 
-    def _worker(self, preload: tuple[str, ...]) -> _Worker:
-        active = self._workers.get(preload)
+    def _worker(self, kind: Kind) -> _Worker:
+        active = self._workers.get(kind)
         if active is None or active.process.poll() is not None:
-            self._end(preload)
-            active = self._workers[preload] = _launch(preload)
+            self._end(kind)
+            active = self._workers[kind] = _launch(kind)
         active.wait()
         return active
 
-    def prepare(self, preload: tuple[str, ...]) -> None:
+    def prepare(self, kind: Kind) -> None:
         """Let a worker begin to import what later steps need, while another one works. It is waited for when used."""
         with contextlib.suppress(OSError):  # the step that needs it will say so
-            if preload not in self._workers:
-                self._workers[preload] = _launch(preload)
+            if kind not in self._workers:
+                self._workers[kind] = _launch(kind)
 
-    def _end(self, preload: tuple[str, ...]) -> None:
-        active = self._workers.pop(preload, None)
+    def _end(self, kind: Kind) -> None:
+        active = self._workers.pop(kind, None)
         if active is not None:
             active.end()
 
     def close(self) -> None:
         """End every worker."""
-        for preload in list(self._workers):
-            self._end(preload)
+        for kind in list(self._workers):
+            self._end(kind)
 
     def __enter__(self) -> Self:
         return self
@@ -275,11 +292,11 @@ class Dialogue:
     class Ended(Exception):  # noqa: N818  (a message, not an error of ours)
         """The step is over; the message says how, as a verb and what follows it."""
 
-    def __init__(self, job: Job[Any], folder: Path, preload: tuple[str, ...]) -> None:
+    def __init__(self, job: Job[Any], folder: Path) -> None:
         folder.mkdir()
         write_job(job, folder, folder)
         self._job, self._folder = job, folder
-        self._worker = _launch(preload)
+        self._worker = _launch(job.kind)
         self._child: int | None = None
 
     def begin(self, deadline: float) -> dict[str, Any]:
@@ -342,9 +359,9 @@ class Dialogue:
         self._worker.end()
 
 
-def start_worker(preload: tuple[str, ...]) -> _Worker:
+def start_worker(kind: Kind) -> _Worker:
     """Start a worker and wait until it is ready. Raises OSError or EOFError where it does not start."""
-    active = _launch(preload)
+    active = _launch(kind)
     try:
         active.wait()
     except BaseException:
@@ -353,26 +370,41 @@ def start_worker(preload: tuple[str, ...]) -> _Worker:
     return active
 
 
-def _launch(preload: tuple[str, ...]) -> _Worker:
-    """Start a worker with this process's ``sys.path``; nothing of the user's ``__main__`` is imported."""
+def _launch(kind: Kind) -> _Worker:
+    """Start a worker; nothing of the user's ``__main__`` is imported.
+
+    One with this process's interpreter has its ``sys.path``, too; another interpreter keeps its own.
+    """
     ours, theirs = socket.socketpair()
+    own = kind.interpreter is None
     with theirs:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-c", START, str(theirs.fileno()), HOME],
-            pass_fds=(theirs.fileno(),),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C reaches us, and we end the worker
-        )
+        number = str(theirs.fileno())
+        start = [sys.executable, "-P", "-c", START, number, HOME]
+        try:
+            process = subprocess.Popen(
+                start if kind.interpreter is None else [kind.interpreter, "-P", "-c", START_THERE, number],
+                env=None if own else elsewhere.surroundings(),
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C reaches us, and we end the worker
+            )
+        except OSError:
+            ours.close()
+            raise
     active = _Worker(process, ours)
     try:
-        path = [entry or str(Path.cwd()) for entry in sys.path]
-        active.send({"do": "start", "sys_path": path, "preload": list(preload)})
+        active.send({"do": "start", "sys_path": _path() if own else None, "preload": list(kind.preload)})
     except BaseException:
         active.end()
         raise
     return active
+
+
+def _path() -> list[str]:
+    """Where this process finds modules."""
+    return [entry or str(Path.cwd()) for entry in sys.path]
 
 
 def write_job(job: Job[Any], folder: Path, output: Path) -> None:
@@ -383,11 +415,12 @@ def write_job(job: Job[Any], folder: Path, output: Path) -> None:
         "argument_type": f"{argument_type.__module__}:{argument_type.__qualname__}",
         "argument": serde.to_data(job.argument),
         "output": str(output),
-        "sys_path": [entry or str(Path.cwd()) for entry in sys.path],
+        "sys_path": _path() if job.interpreter is None else [],
+        "interpreter": job.interpreter,
     }
     (folder / "job.json").write_text(json.dumps(data, indent=1))
     (folder / "reproduce.py").write_text(
-        f'"""Repeats this step alone: {sys.executable} reproduce.py"""\n\n'
+        f'"""Repeats this step alone: {job.interpreter or sys.executable} reproduce.py"""\n\n'
         "from navigator_core.worker import reproduce\n\nreproduce(__file__)\n"
     )
 

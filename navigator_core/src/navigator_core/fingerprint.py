@@ -22,7 +22,7 @@ from navigator_core import code
 from navigator_core.objects import BUILT_IN, IRRELEVANT, UnknownError, demand_open, name_of, state_of
 
 PLAIN = (bool, int, float, complex, str, bytes)
-NAMED = (type(None), type(Ellipsis), type(NotImplemented), range, slice)
+NAMED = (type(None), type(Ellipsis), type(NotImplemented), np.dtype, range, slice)
 
 
 class Hasher:

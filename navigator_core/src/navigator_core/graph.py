@@ -11,6 +11,7 @@ from attrs import field, frozen
 
 from navigator_core.availability import Unavailable
 from navigator_core.declarations import Converter, Exporter, Format, Framework, Probe, Requirement, Runner, Variant
+from navigator_core.elsewhere import environment_of, spelt
 
 if TYPE_CHECKING:
     from navigator_core.plugins import Plugins
@@ -34,10 +35,18 @@ class Conversion:
 
     @property
     def name(self) -> str:
-        """ "torch->onnx[dynamo]"; "onnx->tensorrt" for an unnamed one."""
-        return f"{self.source}->{self.target}" + (
-            f"[{self.variant.name}]" if self.variant and self.variant.name else ""
-        )
+        """ "torch->onnx[dynamo]"; "onnx->tensorrt" for an unnamed one; "onnx->onnx@old[slim]" in an environment."""
+        return self.edge + (f"[{self.variant.name}]" if self.variant and self.variant.name else "")
+
+    @property
+    def edge(self) -> str:
+        """The name without the variant: what options call it."""
+        return spelt(f"{self.source}->{self.target}", self.environment)
+
+    @property
+    def environment(self) -> str | None:
+        """The registered environment that it runs in, None for this one."""
+        return environment_of(self.declaration)
 
 
 @frozen
@@ -46,6 +55,11 @@ class Execution:
 
     runner: Runner
     unavailable: Unavailable | None = None
+
+    @property
+    def environment(self) -> str | None:
+        """The registered environment that it runs in, None for this one."""
+        return environment_of(self.runner)
 
 
 Path = tuple[Conversion, ...]
@@ -119,7 +133,7 @@ def build(plugins: Plugins, unavailable: Ask) -> Graph:
         for edge in declarations
         for variant in edge.variants or (None,)
     ]
-    conversions.sort(key=lambda c: (c.source, c.target, c.variant.name if c.variant else ""))
+    conversions.sort(key=lambda c: (c.source, c.target, c.environment or "", c.variant.name if c.variant else ""))
     runners = [Execution(runner, lacking(runner.requirements)) for _, runner in sorted(plugins.runners.items())]
     return Graph(formats, tuple(conversions), tuple(runners))
 

@@ -11,7 +11,8 @@ from navigator_core.declarations import Format, Ref
 from navigator_core.entrant import Entrant
 from navigator_core.evaluation import Evaluated, Evaluation
 from navigator_core.execution import Job
-from navigator_core.loading import Source
+from navigator_core.gating import Judged, Judging
+from navigator_core.loading import Kinds, Source
 from navigator_core.machine import machine_key
 from navigator_core.meaning import Task
 from navigator_core.planning import Branch, Step, runner_use
@@ -22,6 +23,7 @@ def conversion(step: Step, before: Artifact | None, task: Task, workspace: Path)
     """An export or conversion; ``before`` is the artifact that it starts from, None for the source."""
     subject, machine = task.subject, task.machine
     declared = step.conversion.declaration
+    worker = machine.worker(declared, subject.source if before is None else None)
     target = machine.plugins.formats[step.conversion.target]
     assert isinstance(target, Format)
     job = Job(
@@ -33,7 +35,7 @@ def conversion(step: Step, before: Artifact | None, task: Task, workspace: Path)
             options=None if declared.options is None else serde.to_data(step.choice.value),
             target=target.name,
             file=target.file,
-            kinds=subject.kinds,
+            kinds=machine.kinds(declared),
             reference=task.reference,
             reference_folder=task.folder,
             names=before.names if before else Names(),
@@ -41,7 +43,8 @@ def conversion(step: Step, before: Artifact | None, task: Task, workspace: Path)
             precision=step.precision,
         ),
         result=Converted,
-        preload=machine.preload(declared, subject.source if before is None else None),
+        preload=worker.preload,
+        interpreter=worker.interpreter,
     )
     versions = machine.versions(declared)
     everything = versions if target.portable else {**versions, **machine_key(machine)}
@@ -55,10 +58,11 @@ def evaluation(
     subject, machine, request = task.subject, task.machine, task.request
     assert branch.runner is not None
     declared = machine.plugins.runners[branch.runner.name]  # the plugin's own value: who owns it is known
+    worker = machine.worker(declared, subject.source if artifact is None else None)
     entrant = Entrant(
         source=_source(artifact, task),
         runner=runner_use(branch.runner, request.options, subject.samples.kind, branch.choice),
-        kinds=subject.kinds,
+        kinds=machine.kinds(declared),
         reference=task.reference,
         reference_folder=task.folder,
         names=artifact.names if artifact else Names(),
@@ -71,17 +75,41 @@ def evaluation(
             entrant=entrant,
             is_reference=branch.step is None and branch.runner.name == subject.identified.runner.name,
             tolerance=request.tolerances(task.reference.noise),
-            verify=task.gate,
-            profilers=machine.profilers(),
+            verify=None if worker.interpreter else task.gate,
+            judged_later=task.gate is not None and worker.interpreter is not None,
+            profilers=machine.profilers(declared),
             seconds=request.seconds,
             calls=selection.calls_needed(request.objective),
             sweep=request.batch_sizes is None,
             check=request.check,
         ),
         result=Evaluated,
-        preload=machine.preload(declared, subject.source if artifact is None else None),
+        preload=worker.preload,
+        interpreter=worker.interpreter,
     )
     return job, keys.key_of(job, workspace, {**machine.versions(declared), **machine_key(machine)})
+
+
+def gate(
+    evaluated: Job[Evaluated], branch: Branch, task: Task, workspace: Path
+) -> tuple[Job[Judged], str | None] | None:
+    """The user's gate on a candidate that has been evaluated in another environment; None where none is to be asked."""
+    if task.gate is None or evaluated.interpreter is None or branch.runner is None:
+        return None
+    versions = task.machine.versions(task.machine.plugins.runners[branch.runner.name])
+    job = Job(
+        function=Ref("navigator_core.gating:judge"),
+        argument=Judging(
+            name=branch.name,
+            entrant=evaluated.argument.entrant,
+            interpreter=evaluated.interpreter,
+            kinds=Kinds(declared=tuple(task.machine.plugins.tensors.values())),
+            passed=task.subject.samples.kind,
+            verify=task.gate,
+        ),
+        result=Judged,
+    )
+    return job, keys.key_of(job, workspace, versions)
 
 
 def _source(before: Artifact | None, task: Task) -> Source:

@@ -50,9 +50,16 @@ class Judge:
     """What is asked of one candidate. `judge` comes first; `still_right` may be asked of later calls."""
 
     def __init__(
-        self, entrant: Entrant, tolerance: Mapping[str, Tolerance], verify: Path | None, *, is_reference: bool
+        self,
+        entrant: Entrant,
+        tolerance: Mapping[str, Tolerance],
+        verify: Path | None,
+        *,
+        is_reference: bool,
+        judged_later: bool = False,
     ) -> None:
         self._entrant, self._given, self._verify = entrant, tolerance, verify
+        self._has_gate = verify is not None or judged_later
         self._reference = entrant.reference
         self._is_reference = is_reference
         self._derived = {
@@ -89,14 +96,14 @@ class Judge:
             checks[batch.name] = self._told(self._found[batch.name])
             if batch.name in replayed:
                 first[batch.name] = outputs
-            if batch.name.startswith("batch "):
+            if batch.name.startswith("batch ") and not any(one.wrong for one in self._found[batch.name]):
                 rows[batch.name] = batches.one_row(outputs, signature, 0)
             if batch.name.startswith("sample ") and self._verify is not None:
                 pairs.append((batch.reference(self._entrant.reference_folder), outputs))
         if not self._found:
             return Judgement(None, next(iter(checks.values())), failed=True)
         again = [batch for batch in self._reference.batches if batch.name in first]
-        checks |= self._recalled(run, first, again)
+        checks |= self._recalled(run, first, again) if again else {}
         checks |= {f"top-1 of {name}": text for name, text in self._ranks(self._found).items()}
         notes: list[str] = []
         well_formed = not any(one.wrong for found in self._found.values() for one in found)
@@ -126,7 +133,7 @@ class Judge:
             if batch.name.startswith("sample "):
                 pairs.append((expected, outputs))
         judged = self._concluded(run, signature, checks, pairs, [])
-        if judged.reason is None and self._verify is None and not self._is_reference:
+        if judged.reason is None and not self._has_gate and not self._is_reference:
             return Judgement(judged.verdict, STOCHASTIC, unknown=True)
         return judged
 
@@ -150,7 +157,7 @@ class Judge:
         """The derived bar; none for a reduced precision that the user's own gate, or a rank, decides about."""
         noise, given = self._reference.noise[output], self._given.get(output)
         reduced = self._entrant.precision.epsilon > self._reference.precision.epsilon
-        decided = self._verify is not None or (given is not None and given.top1 is not None)
+        decided = self._has_gate or (given is not None and given.top1 is not None)
         return UNLIMITED if reduced and decided and not noise.exact else derived
 
     def _inputs(self, batch: StoredBatch) -> Outputs:
@@ -193,11 +200,18 @@ class Judge:
         }
 
     def _beside(self, run: Running) -> list[Outputs] | str:
-        """The answers to the batches that have one row in common; or what is raised."""
-        try:
-            return [run(self._inputs(batch)) for batch in self._reference.neighbours]
-        except Exception as error:
-            return raised(error)
+        """The answers to the batches that have one row in common; or what is raised, or wrong with their form."""
+        found: list[Outputs] = []
+        for batch in self._reference.neighbours:
+            try:
+                found.append(run(self._inputs(batch)))
+            except Exception as error:
+                return raised(error)
+            expected = batch.reference(self._entrant.reference_folder)
+            for name, ref in expected.items():
+                if off := verification.misformed(name, found[-1], ref):
+                    return off.wrong or OK
+        return found
 
     def _independent(self, beside: Sequence[Outputs], signature: Signature) -> tuple[str, list[str]]:
         """A row's result does not depend on the rows beside it; how far it does by the number format is a note."""
@@ -213,7 +227,7 @@ class Judge:
         return OK, [why] if strictly else []
 
     def _agree(self, rows: Mapping[str, Outputs], beside: Sequence[Outputs], signature: Signature) -> str:
-        """A row's result is the same, within the bar, in a batch of any size and alone."""
+        """A row's result is the same in a batch of any size and alone, each of which may be off by the bar."""
         named = {batch.name: batch for batch in (*self._reference.batches, *self._reference.neighbours)}
         pairs = [(name, row, f"batch 1{name[len(name.partition(' (')[0]) :]}") for name, row in rows.items()]
         alone = dict(rows)
@@ -238,7 +252,7 @@ class Judge:
         """Ranks have a share of all positions to go by, which one row does not."""
         given = self._given.get(off.output)
         free = given is not None and given.top1 is not None and self._reference.noise[off.output].exact
-        return free or verification.within(off, self._derived, self._given)
+        return free or verification.excess(off, self._derived, self._given) <= 2.0
 
     def _changed(self, before: Outputs, after: Outputs, kept: Outputs, share: float) -> str:
         """What differs between two answers to the same question by more than this share of its scale; "" if nothing."""

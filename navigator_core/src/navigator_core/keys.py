@@ -13,7 +13,9 @@ from typing import Any
 
 import navigator_core
 from navigator_core import availability, serde
+from navigator_core.declarations import Converter, Exporter, Requirement, Runner
 from navigator_core.execution import Job
+from navigator_core.plugins import PluginInfo
 
 
 @cache
@@ -25,6 +27,17 @@ def base_versions() -> dict[str, str]:
         "python": platform.python_version(),
         "numpy": availability.installed_version("numpy") or "",
     }
+
+
+def versions(declared: Exporter | Converter | Runner, owner: PluginInfo) -> dict[str, str]:
+    """All that takes part in what a plugin declares: its version and source, what it requires, `base_versions`."""
+    requirements = [r for r in declared.requirements if isinstance(r, Requirement)]
+    for variant in declared.variants:
+        requirements += [r for r in variant.requirements if isinstance(r, Requirement)]
+    names = {availability.parse(text).name for r in requirements for text in r.any_of}
+    found = {name: version for name in names if (version := availability.installed_version(name))}
+    own = {owner.distribution or owner.name: owner.version or "", "source": source_digest(owner.module)}
+    return {**base_versions(), **own, **found}
 
 
 def key_of(job: Job[Any], workspace: Path, versions: Mapping[str, str]) -> str | None:

@@ -32,7 +32,10 @@ class Source:
 
 @frozen(kw_only=True)
 class RunnerUse:
-    """A runner with its options, as a worker is told of it. ``tensors=None``: as the caller passed, ``passed``."""
+    """A runner with its options, as a worker is told of it. ``tensors=None``: as the caller passed, ``passed``.
+
+    ``environment`` names the one that its implementation is to be found in, None for this one.
+    """
 
     name: str
     implementation: Ref
@@ -40,6 +43,7 @@ class RunnerUse:
     options: Any
     tensors: str | None
     passed: str = NUMPY
+    environment: str | None = None
 
     @property
     def kind(self) -> str:

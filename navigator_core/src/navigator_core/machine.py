@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import attrs
 from attrs import frozen
 
-from navigator_core import availability, graph, keys, planning, shipping, survey
+from navigator_core import availability, elsewhere, graph, keys, planning, shipping, survey
 from navigator_core.declarations import (
     FP32,
     Converter,
+    Device,
     DeviceInfo,
     Exporter,
     Framework,
     Probe,
     Ref,
-    Requirement,
     Runner,
 )
+from navigator_core.errors import NavigatorError
 from navigator_core.evaluation import ProfilerUse
-from navigator_core.execution import Done, Job
+from navigator_core.execution import Done, Failed, Job, Kind, Workers
 from navigator_core.graph import Graph
-from navigator_core.loading import Source
+from navigator_core.loading import Kinds, Source
 from navigator_core.plugins import Plugins
 from navigator_core.request import PRECISIONS, Request, check_precisions
 from navigator_core.session import Session
@@ -41,8 +44,8 @@ class Machine:
     survey: Survey
     device: DeviceInfo
 
-    def preload(self, declared: Declared, source: Source | None = None) -> tuple[str, ...]:
-        """The modules that a worker for this declaration imports once.
+    def worker(self, declared: Declared, source: Source | None = None) -> Kind:
+        """The kind of worker for this declaration: its environment's interpreter, and the modules it imports once.
 
         The conversions of a plugin share a worker. Runners share one only where they share a module: what the others
         import is none of their memory. Steps on a live ``source`` have workers with the modules of its classes.
@@ -50,7 +53,7 @@ class Machine:
         owner = self.plugins.owner(declared)
         theirs = set(shipping.modules(source)) if source is not None else set()
         if owner.name == "core":
-            return tuple(sorted(theirs))
+            return Kind(tuple(sorted(theirs)))
         modules = {_module(declared)}
         if not isinstance(declared, Runner):
             conversions: tuple[Declared, ...] = (*self.plugins.exporters, *self.plugins.converters)
@@ -61,18 +64,30 @@ class Machine:
             for value in self.plugins.formats.values()
             if isinstance(value, Framework) and self.plugins.owner(value) == owner
         }
-        return tuple(sorted(modules | sources | theirs))
+        return Kind(tuple(sorted(modules | sources | theirs)), self.plugins.interpreter(declared))
 
     def _declared(self) -> Sequence[Declared]:
         return [*self.plugins.exporters, *self.plugins.converters, *self.plugins.runners.values()]
 
-    def profilers(self) -> tuple[ProfilerUse, ...]:
-        """The profilers that work here, on this device."""
+    def kinds(self, declared: Declared) -> Kinds:
+        """The kinds of tensor where this declaration runs."""
+        environment = elsewhere.environment_of(declared)
+        known = self.plugins if environment is None else self.plugins.environments[environment]
+        return Kinds(declared=tuple(known.tensors.values()))
+
+    def profilers(self, declared: Declared) -> tuple[ProfilerUse, ...]:
+        """The profilers that work where this declaration runs, on this device.
+
+        Another environment measures with its own, and only what is known by the same name here.
+        """
+        environment = elsewhere.environment_of(declared)
+        known = self.plugins if environment is None else self.plugins.environments[environment]
         here = survey.kind(self.device.name)
         return tuple(
             ProfilerUse(name=profiler.name, implementation=profiler.implementation)
-            for profiler in self.plugins.profilers.values()
-            if (not profiler.devices or here in profiler.devices)
+            for profiler in known.profilers.values()
+            if profiler.name in self.plugins.profilers
+            and (not profiler.devices or here in profiler.devices)
             and availability.missing(profiler.requirements) is None
             and planning.probed(profiler.requirements, self.survey) is None
         )
@@ -83,15 +98,14 @@ class Machine:
         return {**PRECISIONS, **declared}
 
     def versions(self, declared: Declared) -> dict[str, str]:
-        """All that takes part: the plugin's version and source, what it requires, the core's version and Python's."""
-        owner = self.plugins.owner(declared)
-        requirements = [r for r in declared.requirements if isinstance(r, Requirement)]
-        for variant in declared.variants:
-            requirements += [r for r in variant.requirements if isinstance(r, Requirement)]
-        names = {availability.parse(text).name for r in requirements for text in r.any_of}
-        found = {name: version for name in names if (version := availability.installed_version(name))}
-        own = {owner.distribution or owner.name: owner.version or "", "source": keys.source_digest(owner.module)}
-        return {**keys.base_versions(), **own, **found}
+        """All that takes part: the plugin's version and source, what it requires, the core's version and Python's.
+
+        What runs in another environment takes part with that one's, and with its interpreter.
+        """
+        environment = elsewhere.environment_of(declared)
+        if environment is not None:
+            return self.plugins.environments[environment].versions_of(declared)
+        return keys.versions(declared, self.plugins.owner(declared))
 
 
 def _module(declared: Declared) -> str:
@@ -114,38 +128,78 @@ def survey_machine(subject: Subject, built: Graph, request: Request, plugins: Pl
     Raises RequestError for a device that is not here and for options that are refused, NoPathError where no runner can
     be reached.
     """
-    found = ask_machine(Questions(devices=plugins.devices), active)
+    found = ask_machine(Questions(devices=plugins.devices), plugins, active)
     device = survey.choose(request.device, found, subject.identified.runner.devices)
     kinds = {survey.kind(device.name), survey.CPU}
     probes = planning.questions_of(plugins, built, kinds)
     if probes:
-        found = attrs.evolve(found, obstacles=ask_machine(Questions(probes=probes), active).obstacles)
+        found = attrs.evolve(found, obstacles=ask_machine(Questions(probes=probes), plugins, active).obstacles)
     active.notes += found.problems
     # planned again when the source is known: what is amiss with the options is to be said before it runs
     planning.make(plugins, built, subject.identified.format, FP32, device.name, request.wishes(), found)
     return Machine(plugins=plugins, graph=built, survey=found, device=device)
 
 
-def ask_machine(questions: Questions, active: Session) -> Survey:
-    """Ask in a worker; if that one does not survive a question, ask each by itself."""
-    outcome, _ = active.perform("look at the machine", "prepare", _question(questions), None)
+def ask_machine(questions: Questions, plugins: Plugins, active: Session) -> Survey:
+    """Ask in a worker of each environment; if that one does not survive a question, ask each by itself."""
+    asked = {elsewhere.environment_of(one.detect) for one in questions.devices}
+    asked |= {elsewhere.environment_of(one.check) for one in questions.probes}
+    return _together(_ask_there(name, questions, plugins, active) for name in sorted(asked, key=lambda n: n or ""))
+
+
+def _ask_there(environment: str | None, everything: Questions, plugins: Plugins, active: Session) -> Survey:
+    questions = Questions(
+        devices=tuple(one for one in everything.devices if elsewhere.environment_of(one.detect) == environment),
+        probes=tuple(one for one in everything.probes if elsewhere.environment_of(one.check) == environment),
+    )
+    interpreter = None if environment is None else plugins.environments[environment].python
+    outcome, _ = active.perform("look at the machine", "prepare", _question(questions, interpreter), None)
     if isinstance(outcome, Done):
-        return outcome.value
+        return _in_our_words(outcome.value, questions)
     single = [
         *(Questions(devices=(device,)) for device in questions.devices),
         *(Questions(probes=(probe,)) for probe in questions.probes),
     ]
     answers = []
     for one in single:
-        outcome, _ = active.perform("look at the machine", "prepare", _question(one), None)
+        outcome, _ = active.perform("look at the machine", "prepare", _question(one, interpreter), None)
         if isinstance(outcome, Done):
-            answers.append(outcome.value)
+            answers.append(_in_our_words(outcome.value, one))
         else:
             answers.append(_did_not_survive(one.probes, outcome.reason))
+    return _together(answers)
+
+
+def detect(device: Device, interpreter: str) -> tuple[DeviceInfo, ...]:
+    """The devices of one kind that another environment finds. Raises NavigatorError where it cannot tell."""
+    with tempfile.TemporaryDirectory(prefix="navigator-devices-") as name, Workers() as workers:
+        outcome = workers.run(_question(Questions(devices=(device,)), interpreter), Path(name), Path(name))
+    if isinstance(outcome, Failed) or outcome.value.problems:
+        raise NavigatorError(outcome.reason if isinstance(outcome, Failed) else outcome.value.problems[0])
+    return outcome.value.devices
+
+
+def _in_our_words(answer: Survey, questions: Questions) -> Survey:
+    """What a worker says of a probe by its reference, by that as it is here: with the environment."""
+    obstacles = {
+        str(probe.check): answer.obstacles[probe.check.target]
+        for probe in questions.probes
+        if probe.check.target in answer.obstacles
+    }
+    return attrs.evolve(answer, obstacles=obstacles)
+
+
+def _together(answers: Iterable[Survey]) -> Survey:
+    """Several answers as one: of a device that two environments see, the first's word."""
+    devices: dict[str, DeviceInfo] = {}
+    obstacles: dict[str, availability.Unavailable] = {}
+    problems: list[str] = []
+    for answer in answers:
+        devices = {**{device.name: device for device in answer.devices}, **devices}
+        obstacles.update(answer.obstacles)
+        problems += answer.problems
     return Survey(
-        devices=tuple(device for answer in answers for device in answer.devices),
-        obstacles={name: obstacle for answer in answers for name, obstacle in answer.obstacles.items()},
-        problems=tuple(problem for answer in answers for problem in answer.problems),
+        devices=tuple(devices[name] for name in sorted(devices)), obstacles=obstacles, problems=tuple(problems)
     )
 
 
@@ -154,8 +208,9 @@ def _did_not_survive(probes: Iterable[Probe], reason: str) -> Survey:
     return Survey(obstacles=said, problems=() if said else (f"detecting devices {reason}",))
 
 
-def _question(questions: Questions) -> Job[Survey]:
-    return Job(function=Ref("navigator_core.survey:ask"), argument=questions, result=Survey)
+def _question(questions: Questions, interpreter: str | None) -> Job[Survey]:
+    ask = Ref("navigator_core.survey:ask")
+    return Job(function=ask, argument=questions, result=Survey, interpreter=interpreter)
 
 
 def machine_key(machine: Machine) -> dict[str, str]:

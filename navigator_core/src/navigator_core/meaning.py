@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import attrs
 from attrs import frozen
 
 from navigator_core import availability, gates, keys, planning, recognition, survey
 from navigator_core.declarations import Framework, Ref
+from navigator_core.entrant import Entrant
 from navigator_core.errors import RequestError
 from navigator_core.execution import Job
+from navigator_core.gates import Metric
+from navigator_core.gating import Judged, Judging
 from navigator_core.inspection import Inspection
+from navigator_core.loading import Kinds
 from navigator_core.machine import Machine, machine_key
 from navigator_core.objects import UnknownError
 from navigator_core.planning import runner_use
@@ -51,6 +56,8 @@ def understand(subject: Subject, machine: Machine, request: Request, active: Ses
         _get_ready(subject, machine, active)
     outcome, folder = active.perform("the source", "prepare", job, key, here=subject.here)
     value: Reference = required(outcome)
+    if gate is not None and job.interpreter is not None and isinstance(request.verify, Metric):
+        value = attrs.evolve(value, metrics=_measured(gate, job, value, folder, subject, machine, active))
     request.tolerances(value.noise)
     gates.demand_of_source(request.verify, value.metrics)
     return Task(subject=subject, machine=machine, request=request, reference=value, folder=folder, gate=gate)
@@ -92,12 +99,13 @@ def _job(
 ) -> tuple[Job[Reference], str | None]:
     runner = subject.identified.runner
     declared = subject.identified.declared
+    worker = machine.worker(runner, subject.source)
     job = Job(
         function=Ref("navigator_core.reference:inspect"),
         argument=Inspection(
             source=subject.source,
             runner=runner_use(runner, request.options, subject.samples.kind),
-            kinds=subject.kinds,
+            kinds=machine.kinds(runner),
             samples=subject.sample_paths,
             dtypes=subject.samples.dtypes,
             file_signature=subject.signature,
@@ -106,18 +114,57 @@ def _job(
             batch_sizes=request.batch_sizes,
             output_names=request.output_names,
             device=machine.device.name if survey.kind(machine.device.name) in runner.devices else survey.CPU,
-            verify=gate,
+            verify=None if worker.interpreter else gate,
             masks=request.masks(),
         ),
         result=Reference,
-        preload=machine.preload(runner, subject.source),
+        preload=worker.preload,
+        interpreter=worker.interpreter,
     )
     return job, keys.key_of(job, active.workspace.path, {**machine.versions(runner), **machine_key(machine)})
+
+
+def _measured(
+    gate: Path,
+    job: Job[Reference],
+    value: Reference,
+    folder: Path,
+    subject: Subject,
+    machine: Machine,
+    active: Session,
+) -> dict[str, float]:
+    """The metric of a source that another environment runs, which cannot be asked there."""
+    inspection = job.argument
+    assert job.interpreter is not None
+    entrant = Entrant(
+        source=subject.source,
+        runner=inspection.runner,
+        kinds=inspection.kinds,
+        reference=value,
+        reference_folder=folder,
+        device=inspection.device,
+        precision=value.precision,
+    )
+    asked = Job(
+        function=Ref("navigator_core.gating:measure"),
+        argument=Judging(
+            name=subject.source.path.name,
+            entrant=entrant,
+            interpreter=job.interpreter,
+            kinds=Kinds(declared=tuple(machine.plugins.tensors.values())),
+            passed=subject.samples.kind,
+            verify=gate,
+        ),
+        result=Judged,
+    )
+    judged: Judged = required(active.perform("the metric of the source", "prepare", asked, None)[0])
+    return dict(judged.metrics)
 
 
 def _get_ready(subject: Subject, machine: Machine, active: Session) -> None:
     """Let the workers of the exports import what they need while the source runs, which is not being measured."""
     leaving = machine.graph.leaving.get(subject.identified.format, ())
-    preloads = {machine.preload(c.declaration, subject.source) for c in leaving if c.unavailable is None}
-    for preload in sorted(preloads if not subject.here else ()):
-        active.workers.prepare(preload)
+    usable = [c.declaration for c in leaving if c.unavailable is None and c.environment is None]
+    workers = dict.fromkeys(machine.worker(declared, subject.source) for declared in usable)
+    for kind in workers if not subject.here else ():
+        active.workers.prepare(kind)

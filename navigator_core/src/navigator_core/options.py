@@ -83,7 +83,7 @@ def choices(options: Options, keys: Iterable[str], cls: type | None, default: An
 
 
 def _takes_list(field: Any) -> bool:
-    return any(word in str(field.type).lower() for word in ("list", "tuple", "sequence"))
+    return any(word in str(field.metadata.get("type", field.type)).lower() for word in ("list", "tuple", "sequence"))
 
 
 def _distinct(values: list[Any]) -> list[Any]:

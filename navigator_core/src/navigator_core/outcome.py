@@ -14,6 +14,7 @@ from navigator_core.artifact import Artifact
 from navigator_core.branches import Artifacts
 from navigator_core.candidates import Candidate
 from navigator_core.declarations import Precision, Requirement
+from navigator_core.elsewhere import environment_of, spelt, split
 from navigator_core.machine import Machine
 from navigator_core.meaning import Task
 from navigator_core.report import Report
@@ -68,10 +69,8 @@ def _bars(candidates: Sequence[Candidate], task: Task) -> list[str]:
         if precision.name in judged and precision.epsilon > own.epsilon:
             decides = f"bar of {precision.name}: what verify= says"
             told.append(decides if request.verify is not None else verification.explain_reduced(own, precision))
-    for output, tolerance in given.items():
-        fits = tolerance.mask is None or output in value.masks
-        told.append(verification.explain_given(output, tolerance if fits else attrs.evolve(tolerance, mask=None)))
-    return told
+    said = (verification.explain_given(output, one, value.masks.get(output)) for output, one in given.items())
+    return [*told, *filter(None, said)]
 
 
 def offers(made: Report) -> list[str]:
@@ -106,9 +105,14 @@ def environment(machine: Machine) -> dict[str, str]:
     }
     for plugin in machine.plugins.loaded:
         if plugin.distribution:
-            found[plugin.distribution] = plugin.version or ""
+            found[spelt(plugin.distribution, plugin.environment)] = plugin.version or ""
     declared = [*(c.declaration for c in machine.graph.conversions), *machine.plugins.runners.values()]
+    for there in machine.plugins.environments.values():
+        found[spelt("python", there.name)] = there.version
     for one in declared:
+        if environment_of(one) is not None:
+            found |= {name: text for name, text in machine.versions(one).items() if _tells(name)}
+            continue
         for requirement in one.requirements:
             for text in requirement.any_of if isinstance(requirement, Requirement) else ():
                 name = availability.parse(text).name
@@ -116,3 +120,8 @@ def environment(machine: Machine) -> dict[str, str]:
                 if version:
                     found[name] = version
     return found
+
+
+def _tells(name: str) -> bool:
+    """Whether it is a version, and nothing that only keys are made of."""
+    return split(name)[0] != "source"

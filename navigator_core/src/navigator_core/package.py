@@ -30,9 +30,11 @@ from navigator_core import optimize as engine
 from navigator_core.archive import Archive
 from navigator_core.candidates import Candidate, Home, LoadedCandidate, device_missing
 from navigator_core.declarations import Format, Framework
+from navigator_core.elsewhere import split
 from navigator_core.errors import BranchError, Interrupted, NothingCorrectError, PackageError, RequestError
 from navigator_core.forecast import Plan
 from navigator_core.packing import REPORT, SIGNATURE
+from navigator_core.refusal import plainly
 from navigator_core.report import Report
 from navigator_core.request import Request, checked
 from navigator_core.signature import Call, Signature
@@ -215,7 +217,7 @@ def _blaming(what: str) -> Iterator[None]:
         yield
     except Exception as error:  # what a stranger's data makes Python and numpy raise is not foreseeable
         problem = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-        raise PackageError(f"{what}: {problem}") from error
+        raise PackageError(f"{what}: {plainly(problem)}") from error
 
 
 def _signed(archive: Archive) -> bool:
@@ -258,9 +260,11 @@ def _placed(candidate: Candidate, folder: _Folder, signature: Signature, trusted
     if candidate.recipe is None:
         return candidate
     name, kind_of_file = candidate.recipe.runner.name, candidate.recipe.format
-    runner = plugins.installed().runners.get(name)
+    runner = plugins.installed().runner_for(name)
     locked = None
-    if runner is None:
+    if runner is None and split(name)[1] is not None:
+        locked = f"{candidate.name} cannot be loaded: {plugins.installed().why_no_runner(name)}"
+    elif runner is None:
         locked = f"{candidate.name} needs the runner {name!r}, which no installed plugin declares"
     elif not candidate.recipe.live and kind_of_file not in runner.formats:
         locked = f"{candidate.name} is {kind_of_file}, which the runner {name!r} that is installed does not run"
@@ -288,12 +292,15 @@ def _obstacle(candidate: Candidate) -> str | None:
         return home.locked
     if candidate.recipe.live and home.model is None:
         return "it exists only in memory; give it its model: package.attach(model)"
-    runner = plugins.installed().runners[candidate.recipe.runner.name]
+    runner = plugins.installed().runner_for(candidate.recipe.runner.name)
+    if runner is None:
+        return plugins.installed().why_no_runner(candidate.recipe.runner.name)
     lacking = availability.missing(runner.requirements)
     if lacking is not None:
         return str(lacking)
     try:
-        candidate.recipe.runner.built_options()
+        if candidate.recipe.runner.environment is None:  # another one's are known there
+            candidate.recipe.runner.built_options()
     except (ValueError, TypeError) as error:
         return f"its options are not those of the runner {runner.name!r} that is installed: {error}"
     return None if kind(candidate.device) == CPU else device_missing(candidate.device)

@@ -5,7 +5,7 @@ What cannot be taken is planned too, with the reason: a branch is never silently
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import attrs
 from attrs import define, field, frozen
@@ -15,12 +15,14 @@ from navigator_core import options as wishes
 from navigator_core import serde
 from navigator_core.availability import Unavailable, missing, probes
 from navigator_core.declarations import Precision, Probe, Profiler, Ref, Requirement, Runner, Variant
+from navigator_core.elsewhere import environment_of, spelt
 from navigator_core.errors import NoPathError, unknown
 from navigator_core.graph import Conversion, Graph
 from navigator_core.loading import RunnerUse
 from navigator_core.options import Choice, Options
 from navigator_core.plugins import Plugins
 from navigator_core.survey import CPU, Survey, kind
+from navigator_core.tensors import NUMPY
 
 
 @frozen(kw_only=True)
@@ -95,7 +97,7 @@ def _accepted(plugins: Plugins, graph: Graph) -> dict[str, set[str]]:
     for c in graph.conversions:
         fields = wishes.fields_of(c.declaration.options)
         accepted[c.target] |= fields
-        accepted.setdefault(f"{c.source}->{c.target}", set()).update(fields)
+        accepted.setdefault(c.edge, set()).update(fields)
     accepted |= {f"@{runner.name}": set(wishes.fields_of(runner.options)) for runner in plugins.runners.values()}
     return accepted
 
@@ -108,6 +110,8 @@ def make(
     Raises NoPathError where a target cannot be reached by any conversion, listing every edge that would have helped.
     """
     ways = _Ways(asked, device, survey)
+    twins = _twins(graph, ways)
+    graph = graphs.Graph(graph.formats, tuple(c for c in graph.conversions if id(c) not in twins), graph.runners)
     offers = _Offers(plugins, asked, device, survey)
     steps: list[Step] = []
     branches: list[Branch] = []
@@ -140,14 +144,50 @@ def make(
     branches = [branch for branch in branches if offers.may_win(branch.precision, precision)]
     branches += _beside(branches, offers, source, precision)
     needed = _needed(steps, branches)
-    return Plan(steps=needed, branches=tuple(branches), notes=tuple(_idle(asked.options, needed, branches)))
+    notes = (
+        *_left_out(twins.values(), {step.conversion.source for step in steps} | {source}),
+        *_idle(asked.options, needed, branches),
+    )
+    return Plan(steps=needed, branches=tuple(branches), notes=notes)
+
+
+def _twins(graph: Graph, ways: _Ways) -> dict[int, Conversion]:
+    """Conversions of other environments that can be had here just so, and that no option names; by their identity.
+
+    They multiply the branches and differ in the tool's version at most.
+    """
+    here = {
+        (c.source, c.target, c.variant.name if c.variant else "")
+        for c in graph.conversions
+        if c.environment is None and ways.of(c).obstacle is None
+    }
+    return {
+        id(c): c
+        for c in graph.conversions
+        if c.environment is not None
+        and c.edge not in ways.asked.options
+        and (c.source, c.target, c.variant.name if c.variant else "") in here
+    }
+
+
+def _left_out(twins: Iterable[Conversion], sources: Collection[str]) -> tuple[str, ...]:
+    """A note for each environment whose conversions could have been taken."""
+    edges: dict[str, dict[str, None]] = {}
+    for c in twins:
+        if c.source in sources:
+            edges.setdefault(c.environment or "", {})[c.edge] = None
+    return tuple(
+        f"what this environment converts as well was not converted in {name!r} again; to try both, name the conversion "
+        f"in options=: {', '.join(map(repr, found))}"
+        for name, found in edges.items()
+    )
 
 
 def _idle(options: Options, steps: Iterable[Step], branches: Iterable[Branch]) -> Iterator[str]:
     """Options that nothing in the plan takes."""
     taken = {f"@{branch.runner.name}" for branch in branches if branch.runner}
     for step in steps:
-        taken |= {step.conversion.target, f"{step.conversion.source}->{step.conversion.target}"}
+        taken |= {step.conversion.target, step.conversion.edge}
     obstructed = {branch.format for branch in branches if branch.runner is None}
     for key in options:
         if key not in taken and key.rpartition("->")[2] not in obstructed:
@@ -275,11 +315,11 @@ class _Offers:
 
 def _step_name(parent: str, conversion: Conversion, choice: Choice) -> str:
     inside = ",".join(filter(None, (conversion.variant.name if conversion.variant else "", choice.label)))
-    return f"{parent}->{conversion.target}" + (f"[{inside}]" if inside else "")
+    return f"{parent}->{spelt(conversion.target, conversion.environment)}" + (f"[{inside}]" if inside else "")
 
 
 def _choices(conversion: Conversion, options: Options, survey: Survey) -> Iterator[Choice]:
-    edge = f"{conversion.source}->{conversion.target}"
+    edge = conversion.edge
     default = conversion.variant.options if conversion.variant else None
     mine = wishes.fields_of(conversion.declaration.options)
     # what is said of a format or an edge is for the conversions there that have such a field; `check` knows the rest
@@ -406,6 +446,7 @@ def questions_of(plugins: Plugins, graph: Graph, device_kinds: Mapping[str, int]
         if asked and c.unavailable is None and not kinds.isdisjoint(c.declaration.devices or kinds):
             found.update({str(probe.check): probe for probe in asked})
     others: list[Runner | Profiler] = [*plugins.runners.values(), *plugins.profilers.values()]
+    others += [profiler for one in plugins.environments.values() for profiler in one.profilers.values()]
     for one in (one for one in others if not kinds.isdisjoint(one.devices or kinds)):
         for variant in getattr(one, "variants", None) or (None,):
             requirements = (*one.requirements, *(variant.requirements if variant else ()))
@@ -429,11 +470,13 @@ def runner_use(
         default = runner.variants[0].options if runner.variants else None
         choice = next(iter(wishes.choices(options, (f"@{runner.name}",), runner.options, default)))
     cls = runner.options
+    environment = environment_of(runner)
     return RunnerUse(
         name=runner.name,
         implementation=runner.implementation,
         options_type=None if cls is None else Ref(f"{cls.__module__}:{cls.__qualname__}"),
         options=None if cls is None else serde.to_data(choice.value),
         tensors=runner.tensors,
-        passed=passed,
+        passed=passed if environment is None else NUMPY,  # the caller's framework need not be there
+        environment=environment,
     )

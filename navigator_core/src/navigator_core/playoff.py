@@ -105,12 +105,14 @@ def _contestant(ranked: Ranked, task: Task) -> Contestant:
     source = task.subject.source
     if not recipe.live and candidate.path is not None:
         source = Source(format=recipe.format, path=candidate.path)
+    runner = _runner(candidate, task)
+    worker = task.machine.worker(runner, source if source.framework else None)
     return Contestant(
         name=candidate.name,
         entrant=Entrant(
             source=source,
             runner=recipe.runner,
-            kinds=task.subject.kinds,
+            kinds=task.machine.kinds(runner),
             reference=task.reference,
             reference_folder=task.folder,
             names=recipe.names,
@@ -119,7 +121,8 @@ def _contestant(ranked: Ranked, task: Task) -> Contestant:
         ),
         batch_size=ranked.measurement.batch_size,
         warm_up=WARM_UP * task.request.seconds,
-        preload=task.machine.preload(_runner(candidate, task), source if source.framework else None),
+        preload=worker.preload,
+        interpreter=worker.interpreter,
     )
 
 

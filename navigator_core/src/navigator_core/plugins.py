@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import importlib_metadata
 import pluggy
-from attrs import Factory, field, frozen
+from attrs import Factory, evolve, field, frozen
 from packaging.utils import canonicalize_name
 
-from navigator_core import availability, hookspecs
+from navigator_core import availability, elsewhere, hookspecs, registry
 from navigator_core.declarations import (
     Converter,
     Deployer,
@@ -30,6 +31,7 @@ from navigator_core.errors import PluginError, RequestError, unknown
 from navigator_core.validity import Declaration, claims, problem
 
 if TYPE_CHECKING:
+    from navigator_core.environments import Environment, LostEnvironment
     from navigator_core.events import Event
 
 GROUP = "navigator"
@@ -51,15 +53,20 @@ DECLARES: dict[str, tuple[type, ...]] = {
 
 @frozen
 class PluginInfo:
-    """Where a plugin comes from. ``distribution`` and ``version`` are None for one that was handed over in code."""
+    """Where a plugin comes from. ``distribution`` and ``version`` are None for one that was handed over in code.
+
+    ``environment`` is the registered one that it lives in, None this process's own.
+    """
 
     name: str
     distribution: str | None
     version: str | None
     module: str
+    environment: str | None = None
 
     def __str__(self) -> str:
-        return f"plugin {self.name!r}" + (f" ({self.distribution} {self.version})" if self.distribution else "")
+        title = f"plugin {self.name!r}" + (f" ({self.distribution} {self.version})" if self.distribution else "")
+        return title + (f" of environment {self.environment!r}" if self.environment else "")
 
 
 @frozen
@@ -70,9 +77,11 @@ class BrokenPlugin:
     distribution: str | None
     version: str | None
     reason: str
+    environment: str | None = None
 
     def __str__(self) -> str:
-        return f"{PluginInfo(self.name, self.distribution, self.version, '')} is set aside: {self.reason}"
+        info = PluginInfo(self.name, self.distribution, self.version, "", self.environment)
+        return f"{info} is set aside: {self.reason}"
 
 
 @frozen
@@ -95,7 +104,10 @@ class Hook:
 
 @frozen(kw_only=True)
 class Plugins:
-    """What the working plugins declare, in order of name, whatever the order they were found in."""
+    """What the working plugins declare, in order of name, whatever the order they were found in.
+
+    ``environments`` are the other ones that take part, by name; ``lost`` those that are registered and cannot.
+    """
 
     formats: Mapping[str, Format | Framework] = Factory(dict)
     tensors: Mapping[str, Tensors] = Factory(dict)
@@ -108,12 +120,40 @@ class Plugins:
     executors: Mapping[str, Executor] = Factory(dict)
     loaded: tuple[PluginInfo, ...] = ()
     broken: tuple[BrokenPlugin, ...] = ()
+    environments: Mapping[str, Environment] = Factory(dict)
+    lost: tuple[LostEnvironment, ...] = ()
     _hooks: tuple[Hook, ...] = field(default=(), eq=False, repr=False)
     _owners: Mapping[int, PluginInfo] = field(factory=dict, eq=False, repr=False)
 
     def owner(self, declaration: Declaration) -> PluginInfo:
         """The plugin that declared this very value (not an equal one). Raises KeyError for any other."""
         return self._owners[id(declaration)]
+
+    def interpreter(self, value: Any) -> str | None:
+        """Where a reference, or what a declaration refers to, is run: another environment's Python, None this one."""
+        environment = elsewhere.environment_of(value)
+        return None if environment is None else self.environments[environment].python
+
+    def runner_for(self, name: str) -> Runner | None:
+        """A runner by its name; for one of an environment that is not there the same one of this, if there is any."""
+        return self.runners.get(name) or self.runners.get(elsewhere.split(name)[0])
+
+    def why_no_runner(self, name: str) -> str:
+        """Why there is none of a name, and what helps."""
+        runner, environment = elsewhere.split(name)
+        if environment is None:
+            return f"no installed plugin declares the runner {runner!r}"
+        if lost := [str(one) for one in self.lost if one.name == environment]:
+            return lost[0]
+        why = "declares no such runner" if environment in self.environments else "is not registered here"
+        return (
+            f"it runs by {runner!r} in the environment {environment!r}, which {why}; "
+            f"navigator env add {environment} --python PATH, or install the plugin of that runner here"
+        )
+
+    def extended(self, hooks: Iterable[Hook], owners: Mapping[int, PluginInfo], **changes: Any) -> Plugins:
+        """With more hooks, and other fields; ``owners`` has, by their identity, the declarations that are new."""
+        return evolve(self, hooks=(*self._hooks, *hooks), owners={**self._owners, **owners}, **changes)
 
     def identify(self, model: Any, sample: Any = None) -> tuple[str | None, tuple[str, ...]]:
         """What the plugins say a model is, None if none knows it, with notes on those that could not answer.
@@ -122,12 +162,16 @@ class Plugins:
         The name may be that of a format which nobody declares. Raises RequestError where two plugins differ.
         """
         hooks = [hook for hook in self._hooks if hook.name == "identify_model"]
-        answers, notes = _ask([hook for hook in hooks if hook.plugin.module != CORE], model, sample)
+        here = [hook for hook in hooks if hook.plugin.environment is None]
+        answers, notes = _ask([hook for hook in here if hook.plugin.module != CORE], model, sample)
+        if not answers and isinstance(model, str | os.PathLike):  # asking elsewhere takes a process
+            answers, more = _ask([hook for hook in hooks if hook not in here], model, sample)
+            notes += more
         if len(set(answers.values())) > 1:
             said = ", ".join(f"{plugin} says {answer!r}" for plugin, answer in answers.items())
             raise RequestError(f"it cannot be told what the model is: {said}; name one with format=")
         if not answers:
-            answers, _ = _ask([hook for hook in hooks if hook.plugin.module == CORE], model, sample)
+            answers, _ = _ask([hook for hook in here if hook.plugin.module == CORE], model, sample)
             kind = f"{type(model).__module__}.{type(model).__qualname__}"
             known = inspect.isroutine(model)  # a function is what it looks like; an object may be a model
             notes += [] if known else [f"no plugin recognises a {kind}; it is taken as a plain callable"] * len(answers)
@@ -144,8 +188,13 @@ _Accepted = tuple[PluginInfo, list[Hook], list[Declaration]]
 
 @cache
 def installed() -> Plugins:
-    """What is installed in this environment; looked up once in each process."""
-    return discover()
+    """What is installed in this environment and in those that are registered; looked up once in each process."""
+    found = discover()
+    if not registry.present():
+        return found
+    from navigator_core import environments
+
+    return environments.joined(found)
 
 
 def discover(group: str = GROUP, *, extra: Iterable[tuple[str, Any]] = (), entry_points: bool = True) -> Plugins:

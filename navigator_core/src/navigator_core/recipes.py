@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from navigator_core import serde
 from navigator_core.declarations import Ref
+from navigator_core.elsewhere import environment_of
 from navigator_core.plugins import Plugins
 
 RUNNER = ("name", "options", "passed")
@@ -36,13 +36,14 @@ def with_code(report: Mapping[str, Any], plugins: Plugins) -> dict[str, Any]:
     """
 
     def whole(recipe: Mapping[str, Any]) -> dict[str, Any]:
-        runner = plugins.runners.get(recipe["runner"]["name"])
+        runner = plugins.runner_for(recipe["runner"]["name"])
         declared = plugins.formats.get(recipe["format"])
         options = runner.options if runner is not None else None
         code = {
-            "implementation": serde.to_data(runner.implementation if runner is not None else UNKNOWN),
+            "implementation": {"target": (runner.implementation if runner is not None else UNKNOWN).target},
             "options_type": {"target": f"{options.__module__}:{options.__qualname__}"} if options is not None else None,
             "tensors": runner.tensors if runner is not None else None,
+            "environment": environment_of(runner),
         }
         judged = {
             "portable": getattr(declared, "portable", True),

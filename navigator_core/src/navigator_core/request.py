@@ -65,7 +65,7 @@ class Request:
             workspace, workspace.new_run(), Workers(), observers, list(shown), self.budget, self.memory_limit
         )
         session.at_end += [display.close for display in shown]
-        session.notes += [str(broken) for broken in plugins.broken]
+        session.notes += [str(broken) for broken in (*plugins.broken, *plugins.lost)]
         return session
 
     def wishes(self) -> Wishes:

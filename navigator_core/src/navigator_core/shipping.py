@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 import cloudpickle
 
-from navigator_core import structure
+from navigator_core import code, structure
 from navigator_core.loading import Source
 from navigator_core.signature import Parameter
 
@@ -120,9 +120,13 @@ def modules(source: Source) -> tuple[str, ...]:
 
 
 def _modules_in(pickled: bytes) -> list[str]:
-    """Every text in a pickle that names a loaded module; one that is no class's does no harm."""
+    """Every text in a pickle that names a loaded module of a package; one that is no class's does no harm.
+
+    The user's own modules are left to the steps: what they do when they are imported may start threads, and a worker
+    that has some cannot be forked.
+    """
     texts = {argument for _, argument, _ in pickletools.genops(pickled) if isinstance(argument, str)}
-    return sorted(texts & sys.modules.keys() - {"__main__", "builtins"})
+    return sorted(name for name in texts & sys.modules.keys() - {"builtins"} if not code.is_local(name))
 
 
 def dumps(value: Any, reducers: Mapping[type, Callable[[Any], Any]] = MappingProxyType({}), **options: Any) -> bytes:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from navigator_core.refusal import plainly
 from navigator_core.report import Report
 from navigator_core.signature import Signature
 from navigator_core.structure import Container, Node, leaves
 
 _LARGEST = 2**63
-_KEPT = "\n\t"
 
 
 def shown_safely(data: Any) -> Any:
@@ -19,7 +19,7 @@ def shown_safely(data: Any) -> Any:
     Raises ValueError for an integer of more than 64 bits.
     """
     if isinstance(data, str):
-        return data if data.isprintable() else "".join(map(_escaped, data))
+        return plainly(data)
     if isinstance(data, list):
         return [shown_safely(item) for item in data]
     if isinstance(data, dict):
@@ -27,10 +27,6 @@ def shown_safely(data: Any) -> Any:
     if isinstance(data, int) and not -_LARGEST <= data < _LARGEST:
         raise ValueError("a number of more than 64 bits")
     return data
-
-
-def _escaped(character: str) -> str:
-    return character if character.isprintable() or character in _KEPT else repr(character)[1:-1]
 
 
 def check(report: Report) -> None:

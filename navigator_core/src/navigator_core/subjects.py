@@ -18,7 +18,7 @@ from navigator_core import samples as reading
 from navigator_core.declarations import Format, Framework, Ref, Runner
 from navigator_core.errors import NavigatorError, PluginError, RequestError, unknown
 from navigator_core.execution import Done, Failed, Job
-from navigator_core.loading import Kinds, Source
+from navigator_core.loading import Source
 from navigator_core.made_up import MadeUp
 from navigator_core.plugins import Plugins
 from navigator_core.request import Request
@@ -57,7 +57,6 @@ class Subject:
     source: Source
     samples: Samples
     sample_paths: tuple[Path, ...]
-    kinds: Kinds
     signature: Signature | None = None
     here: bool = False
     notes: tuple[str, ...] = ()
@@ -89,9 +88,9 @@ def identify(model: Any, samples: Any, request: Request, plugins: Plugins) -> Id
     try:
         return _identified(model, samples, request, plugins)
     except RequestError as error:
-        if not plugins.broken:
+        if not plugins.broken and not plugins.lost:
             raise
-        raise RequestError("\n".join([str(error), *map(str, plugins.broken)])) from error
+        raise RequestError("\n".join([str(error), *map(str, plugins.broken), *map(str, plugins.lost)])) from error
 
 
 def _identified(model: Any, samples: Any, request: Request, plugins: Plugins) -> Identified:
@@ -140,9 +139,8 @@ def _identified(model: Any, samples: Any, request: Request, plugins: Plugins) ->
 
 def ship(found: Identified, request: Request, plugins: Plugins, session: Session) -> Subject:
     """Put model and samples into the workspace. Raises RequestError for samples that do not fit."""
-    kinds = Kinds(declared=tuple(plugins.tensors.values()))
     if isinstance(found.declared, Format):
-        return _ship_file(found, found.declared, request, kinds, session)
+        return _ship_file(found, found.declared, request, plugins, session)
     module = found.module
     assert module is not None
     try:
@@ -163,7 +161,6 @@ def ship(found: Identified, request: Request, plugins: Plugins, session: Session
         source=source,
         samples=samples,
         sample_paths=_store_samples(samples, session),
-        kinds=kinds,
         here=here,
         notes=(*found.notes, *samples.notes, *notes, *more),
     )
@@ -212,7 +209,7 @@ def session_key(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def _ship_file(found: Identified, declared: Format, request: Request, kinds: Kinds, session: Session) -> Subject:
+def _ship_file(found: Identified, declared: Format, request: Request, plugins: Plugins, session: Session) -> Subject:
     path = Path(os.fspath(found.model)).expanduser().absolute()
     if not path.exists():
         raise RequestError(f"there is no file {path}")
@@ -220,7 +217,11 @@ def _ship_file(found: Identified, declared: Format, request: Request, kinds: Kin
     question = FileQuestion(path=path, signature=declared.signature, companions=declared.companions)
     module = declared.signature.target.partition(":")[0]
     job = Job(
-        function=Ref("navigator_core.subjects:describe_file"), argument=question, result=FileAnswer, preload=(module,)
+        function=Ref("navigator_core.subjects:describe_file"),
+        argument=question,
+        result=FileAnswer,
+        preload=(module,),
+        interpreter=plugins.interpreter(declared.signature),
     )
     outcome, _ = session.perform(f"read {path.name}", "prepare", job, None)
     answer = required(outcome)
@@ -236,7 +237,6 @@ def _ship_file(found: Identified, declared: Format, request: Request, kinds: Kin
         source=Source(format=found.format, path=folder / declared.file),
         samples=samples.restricted(allowed),
         sample_paths=_store_samples(samples, session),
-        kinds=kinds,
         signature=answer.signature,
         notes=(*found.notes, *samples.notes),
     )

@@ -87,8 +87,14 @@ def _round(
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="navigator-playoff-")))
         running: dict[str, Dialogue] = {}
         for place, one in enumerate(order.sample(contestants, len(contestants))):
-            job = Job(function=Ref("navigator_core.contestant:compete"), argument=one, result=type(None))
-            running[one.name] = stack.enter_context(Dialogue(job, scratch / f"{place}", one.preload))
+            job = Job(
+                function=Ref("navigator_core.contestant:compete"),
+                argument=one,
+                result=type(None),
+                preload=one.preload,
+                interpreter=one.interpreter,
+            )
+            running[one.name] = stack.enter_context(Dialogue(job, scratch / f"{place}"))
         lengths: dict[str, float] = {}
         for name, dialogue in running.items():  # loaded one after the other: their processes import side by side
             try:

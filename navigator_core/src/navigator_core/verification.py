@@ -146,16 +146,19 @@ def explain_reduced(source: Precision, precision: Precision) -> str:
     )
 
 
-def explain_given(output: str, tolerance: Tolerance) -> str:
-    """What the user's own word for an output means, in one sentence."""
+def explain_given(output: str, tolerance: Tolerance, mask: str | None) -> str:
+    """What the user's own word for an output means, in one sentence; "" where it says nothing of this one.
+
+    ``mask`` is the tolerance's, if it fits the output.
+    """
     said = []
     if tolerance.elementwise:
         said.append(f"atol={tolerance.atol:g} + rtol={tolerance.rtol:g} times the truth, in every element")
     if tolerance.top1 is not None:
         said.append(f"the first place in {tolerance.top1:.4g} of all positions")
-    if tolerance.mask is not None:
-        said.append(f"counted where {tolerance.mask!r} is not zero")
-    return f"bar of output {output!r}, as given: {'; '.join(said)}"
+    if mask is not None:
+        said.append(f"counted where {mask!r} is not zero")
+    return f"bar of output {output!r}, as given: {'; '.join(said)}" if said else ""
 
 
 def deviations(

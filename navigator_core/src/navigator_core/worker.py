@@ -35,6 +35,9 @@ GLANCE = 0.05
 SIGNALLED = 128
 """Added to a signal's number, as shells do, in the exit code of a keeper whose worker was ended by it."""
 
+THERE = "--there"
+"""What ``reproduce.py`` is told when it runs in the environment of its step."""
+
 Emit = Callable[[dict[str, Any]], None]
 
 empty_rss = 0
@@ -101,8 +104,9 @@ def _keep(fd: int) -> None:
     os._exit(code)
 
 
-def _prepare(sys_path: list[str], preload: list[str]) -> None:
-    sys.path[:] = sys_path
+def _prepare(sys_path: list[str] | None, preload: list[str]) -> None:
+    if sys_path is not None:
+        sys.path[:] = sys_path
     for name in preload:
         # a module that cannot be imported fails the steps that need it, with its own message
         with contextlib.suppress(BaseException), warnings.catch_warnings(), Path(os.devnull).open("w") as nowhere:
@@ -282,9 +286,17 @@ def _pickled(error: BaseException) -> str | None:
 
 
 def reproduce(script: str) -> None:
-    """Repeat the step in whose folder ``script`` lies, in this process, with its output on the terminal."""
+    """Repeat the step in whose folder ``script`` lies, with its output on the terminal.
+
+    In this process; a step of another environment in that one's interpreter.
+    """
     folder = Path(script).resolve().parent
     job = json.loads((folder / "job.json").read_text())
+    other = job["interpreter"]
+    if other is not None and THERE not in sys.argv:
+        from navigator_core import elsewhere
+
+        os.execve(other, [other, script, THERE], elsewhere.surroundings())
     sys.path[:0] = [entry for entry in job["sys_path"] if entry not in sys.path]
     with _scratch(folder) as scratch:
         print(json.dumps(call_job(job, scratch, lambda _: None), indent=2)[:4000])

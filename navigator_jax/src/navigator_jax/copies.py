@@ -83,5 +83,6 @@ def _nudged(value: Any) -> Any:
     up = np.random.default_rng(SEED).integers(0, 2, array.shape, dtype=bool)
     # the bits of a float count up with its magnitude, in every IEEE format alike
     moved = np.where(up, bits + 1, bits - 1).astype(bits.dtype).view(array.dtype)
-    wide, steps = array.astype(np.float64), moved.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # what infinity has become is no number
+        wide, steps = array.astype(np.float64), moved.astype(np.float64)
     return np.where(np.isfinite(wide) & (wide != 0) & np.isfinite(steps), moved, array)

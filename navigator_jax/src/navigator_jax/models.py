@@ -99,7 +99,7 @@ def _of_nnx(model: Any, method: Function, settings: Settings) -> Ready:
     graph, state = nnx.split(copy)
 
     def pure(*args: Any, **kwargs: Any) -> Any:
-        return method(nnx.merge(graph, state), *args, **kwargs)
+        return method(nnx.merge(graph, state, copy=True), *args, **kwargs)
 
     return Ready(functools.partial(method, copy), pure, settings)
 

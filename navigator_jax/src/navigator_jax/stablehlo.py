@@ -11,7 +11,7 @@ from attrs import evolve
 from jax import export as exporting
 
 from navigator_core import FP32, Context, Dim, LoadedModel, Signature
-from navigator_core.errors import NavigatorError
+from navigator_core.errors import NavigatorError, RequestError
 from navigator_core.signature import BATCH
 from navigator_jax import tensors
 from navigator_jax.models import prepare
@@ -86,7 +86,21 @@ def run(model: Path, options: None, context: Context) -> LoadedModel:
     outputs = [(spec.name, names.outputs.get(spec.name, spec.name)) for spec in signature.outputs]
     function = jax.jit(program.call)
 
+    ranges = [
+        (spec.name, axis, n.min, n.max)
+        for spec in signature.inputs
+        for axis, n in enumerate(spec.shape)
+        if isinstance(n, Dim) and n.max and n.name != BATCH
+    ]
+
     def call(given: Mapping[str, Any]) -> dict[str, Any]:
+        for name, axis, least, most in ranges:
+            size = given[name].shape[axis]
+            if not least <= size <= most:
+                raise RequestError(
+                    f"axis {axis} of input {name!r} is {size}, and the model was exported for {least} to {most}; for "
+                    "other sizes, optimize again with samples that have them"
+                )
         found = function({theirs: given[ours] for ours, theirs in inputs})
         return {ours: found[theirs] for ours, theirs in outputs}
 

@@ -11,6 +11,8 @@ import numpy as np
 if TYPE_CHECKING:
     import jax
 
+EXTENSION = 2
+"""What `numpy.dtype.isbuiltin` says of a type that another package has added."""
 WIDE = frozenset({"int64", "uint64", "float64", "complex128"})
 """What JAX makes and computes only where ``jax_enable_x64`` is set."""
 
@@ -25,7 +27,7 @@ def is_tensor(value: Any) -> bool:
 def to_numpy(tensor: jax.Array) -> np.ndarray:
     """On the host, sharing memory where it can; bfloat16, float8 and int4 are widened to float32, exactly."""
     array = np.asarray(tensor)
-    return array.astype(np.float32) if array.dtype.kind == "V" else array
+    return array.astype(np.float32) if array.dtype.isbuiltin == EXTENSION else array
 
 
 def from_numpy(array: np.ndarray, device: str, dtype: str) -> jax.Array:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from navigator_core import __version__
-from navigator_core.cli import arguments, workspace
+from navigator_core.cli import arguments, env, workspace
 from navigator_core.errors import IN_A_WORKER, Interrupted, NavigatorError, NothingCorrectError, RequestError, unknown
 
 if TYPE_CHECKING:
@@ -358,4 +358,5 @@ def doctor(workspace: str | None, json_wanted: bool) -> None:
     click.get_current_context().exit(1 if doctor.blocked(checks) else 0)
 
 
+commands.add_command(env.commands)
 commands.add_command(workspace.commands)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from navigator_core.elsewhere import environment_of, spelt
 from navigator_core.plugins import Plugins
 
 
@@ -16,6 +17,7 @@ def to_dict(plugins: Plugins) -> dict[str, Any]:
                 "name": plugin.name,
                 "distribution": plugin.distribution,
                 "version": plugin.version,
+                "environment": plugin.environment,
                 "brings": {
                     kind: [name for name, declared in values if plugins.owner(declared) == plugin]
                     for kind, values in _declared(plugins).items()
@@ -24,9 +26,16 @@ def to_dict(plugins: Plugins) -> dict[str, Any]:
             for plugin in plugins.loaded
         ],
         "broken": [
-            {"name": one.name, "distribution": one.distribution, "version": one.version, "reason": one.reason}
+            {
+                "name": one.name,
+                "distribution": one.distribution,
+                "version": one.version,
+                "environment": one.environment,
+                "reason": one.reason,
+            }
             for one in plugins.broken
         ],
+        "environments": environments_to_dict(plugins),
     }
 
 
@@ -36,12 +45,30 @@ def to_text(plugins: Plugins) -> str:
     for one in to_dict(plugins)["plugins"]:
         lines.append(_title(one))
         lines += [f"  {kind}: {', '.join(names)}" for kind, names in one["brings"].items() if names]
-    lines += [str(broken) for broken in plugins.broken]
+    lines += [str(broken) for broken in (*plugins.broken, *plugins.lost)]
     return "\n".join(lines)
 
 
 def _title(plugin: Mapping[str, Any]) -> str:
-    return f"{plugin['name']} ({plugin['distribution']} {plugin['version']})"
+    there = f" in environment {plugin['environment']}" if plugin["environment"] else ""
+    return f"{plugin['name']} ({plugin['distribution']} {plugin['version']}){there}"
+
+
+def environments_to_dict(plugins: Plugins) -> list[dict[str, str | None]]:
+    """The registered environments; one that is set aside has a reason and what helps."""
+    working = [
+        {"name": one.name, "python": one.python, "version": one.version, "reason": None, "remedy": None}
+        for one in plugins.environments.values()
+    ]
+    lost = [
+        {"name": one.name, "python": one.python, "version": None, "reason": one.reason, "remedy": one.remedy}
+        for one in plugins.lost
+    ]
+    return [*working, *lost]
+
+
+def _edge(edge: Any) -> str:
+    return spelt(f"{edge.source}->{edge.target}", environment_of(edge))
 
 
 def _declared(plugins: Plugins) -> dict[str, list[tuple[str, Any]]]:
@@ -50,7 +77,7 @@ def _declared(plugins: Plugins) -> dict[str, list[tuple[str, Any]]]:
 
     def edges(values: Iterable[Any]) -> list[tuple[str, Any]]:
         return [
-            (f"{edge.source}->{edge.target}" + (f"[{variant.name}]" if variant and variant.name else ""), edge)
+            (_edge(edge) + (f"[{variant.name}]" if variant and variant.name else ""), edge)
             for edge in values
             for variant in edge.variants or (None,)
         ]

@@ -6,7 +6,7 @@ from navigator_core import BF16, FP16, FP32, INT8, Converter, Format, Probe, Ref
 from navigator_openvino.options import CpuOptions, Int8Options
 
 OPENVINO = Requirement("openvino>=2025.1")
-TORCH = Requirement("torch>=2.6")
+TORCH = Requirement("torch>=2.6", remedy="pip install navigator-torch")
 NNCF = Requirement("nncf>=2.16", remedy="pip install 'navigator-openvino[int8]'")
 HAS_BF16 = Probe(
     Ref("navigator_openvino.probes:bf16"), remedy="run it on a CPU with AVX-512 or AMX, or one with bf16 instructions"

@@ -19,6 +19,9 @@ with engine.no_telemetry():
 
 PRESETS = {"performance": nncf.QuantizationPreset.PERFORMANCE, "mixed": nncf.QuantizationPreset.MIXED}
 
+BETWEEN = frozenset({"Add", "Convert", "Divide", "Maximum", "Minimum", "Multiply", "Reshape", "Select", "Subtract"})
+"""What attention scores go through on their way to the softmax."""
+
 
 def int8(source: Path, output: Path, options: Int8Options, context: Context) -> Names:
     """Write the model with weights and activations in int8 where NNCF quantizes.
@@ -31,7 +34,8 @@ def int8(source: Path, output: Path, options: Int8Options, context: Context) -> 
     model = engine.core().read_model(source)
     if _quantized(model):
         raise NothingToDoError("nothing to quantize: the model computes in int8 already")
-    transformer = has_attention(model) if options.transformer is None else options.transformer
+    scores = attention_scores(model)
+    transformer = bool(scores) if options.transformer is None else options.transformer
     try:
         made = nncf.quantize(
             model,
@@ -41,7 +45,8 @@ def int8(source: Path, output: Path, options: Int8Options, context: Context) -> 
             fast_bias_correction=options.fast_bias_correction,
             model_type=nncf.ModelType.TRANSFORMER if transformer else None,
             ignored_scope=nncf.IgnoredScope(
-                names=list(options.nodes_to_exclude), types=list(options.op_types_to_exclude)
+                names=[*options.nodes_to_exclude, *(scores if transformer else ())],
+                types=list(options.op_types_to_exclude),
             ),
         )
     except nncf.ValidationError as error:
@@ -53,17 +58,30 @@ def int8(source: Path, output: Path, options: Int8Options, context: Context) -> 
     return context.names
 
 
-def has_attention(model: Any) -> bool:
-    """Whether it attends: by an operator for that, or by a product of what went through a softmax."""
+def attention_scores(model: Any) -> list[str]:
+    """The names of what lies between a softmax that a product reads and the product before it, the softmax included.
+
+    There a mask of -inf is added or chosen, and a range with that in it leaves nothing of the numbers.
+    """
+    found: list[str] = []
     for node in model.get_ops():
-        kind = node.get_type_name()
-        if kind == "ScaledDotProductAttention":
-            return True
-        if kind in ("Softmax", "SoftMax"):
-            readers = [reader.get_node() for reader in node.output(0).get_target_inputs()]
-            if any(reader.get_type_name() == "MatMul" for reader in readers):
-                return True
-    return False
+        if node.get_type_name() == "ScaledDotProductAttention":
+            found.append(node.get_friendly_name())
+        if node.get_type_name() in ("Softmax", "SoftMax") and _is_read_by_a_product(node):
+            waiting = [node]
+            while waiting:
+                here = waiting.pop()
+                found.append(here.get_friendly_name())
+                before = [value.get_node() for value in here.input_values()]
+                waiting += [one for one in before if one.get_type_name() in BETWEEN]
+    return list(dict.fromkeys(found))
+
+
+def _is_read_by_a_product(node: Any) -> bool:
+    readers = [reader.get_node() for end in node.outputs() for reader in end.get_target_inputs()]
+    return any(one.get_type_name() == "MatMul" for one in readers) or any(
+        _is_read_by_a_product(one) for one in readers if one.get_type_name() in ("Select", "Reshape", "Transpose")
+    )
 
 
 def _quantized(model: Any) -> int:
