@@ -99,7 +99,7 @@ def test_what_a_step_does_wrong_costs_its_branch_once(stage, deed, folder, expec
 def test_what_befalls_the_process_that_runs_it_costs_the_step_at_work(stage, deed, folder, expected):
     faults.arm(folder, stage, "fp32", deed)
     with faults.start(folder, "save") as process:
-        _, error = process.communicate(timeout=120)
+        _, error = process.communicate(timeout=600)
     assert process.returncode == OUTSIDE[deed], error
     assert not (folder / "trap").exists(), "nothing went wrong"
     assert faults.leftovers(folder) == []
@@ -126,13 +126,13 @@ def is_partial(made, folder, expected, ending):
 def test_what_goes_wrong_with_a_package_leaves_none_or_a_whole_one(stage, deed, folder, expected):
     faults.arm(folder, stage, "archive" if stage == "save" else "fp32", deed)
     with faults.start(folder, "save", "load") as process:
-        process.communicate(timeout=120)
+        process.communicate(timeout=600)
     assert process.returncode != 0
     assert not (folder / "trap").exists(), "nothing went wrong"
     assert (folder / "model.nav").exists() == (stage == "package")
     assert faults.leftovers(folder) == []
     with faults.start(folder, "save", "load") as process:
-        _, error = process.communicate(timeout=120)
+        _, error = process.communicate(timeout=600)
     assert process.returncode == 0, error
     made = faults.made(folder, process)
     assert made["summary"] == expected

@@ -88,7 +88,10 @@ def _send(pid, number):
 
 
 def _finish(process):
-    _, error = process.communicate(timeout=120)
+    try:
+        _, error = process.communicate(timeout=600)
+    finally:
+        process.kill()
     return error
 
 

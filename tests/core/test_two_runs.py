@@ -14,7 +14,7 @@ def test_runs_that_start_together_share_every_step_and_agree(times, tmp_path, fo
         place = tmp_path / f"{number}"
         place.mkdir()
         both = [faults.start(place), faults.start(place)]
-        errors = [process.communicate(timeout=120)[1] for process in both]
+        errors = [process.communicate(timeout=600)[1] for process in both]
         assert errors == ["", ""]
         assert [process.returncode for process in both] == [0, 0]
         assert [faults.made(place, process)["summary"] for process in both] == [expected, expected]
@@ -31,7 +31,7 @@ def test_a_run_that_waits_for_another_goes_on_with_a_step_that_the_other_could_n
     place.mkdir()
     faults.arm(place, "convert", "fp32", "is killed")
     both = [faults.start(place), faults.start(place)]
-    errors = [process.communicate(timeout=120)[1] for process in both]
+    errors = [process.communicate(timeout=600)[1] for process in both]
     assert errors == ["", ""]
     made = [faults.made(place, process)["summary"] for process in both]
     assert expected in made
