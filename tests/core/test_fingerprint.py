@@ -76,7 +76,7 @@ class Pair:
         (np.zeros(3), np.zeros(3, np.float32)),
         (np.zeros((2, 3)), np.zeros((3, 2))),
         (np.float32(1), np.float32(2)),
-        (np.dtype("float32"), np.dtype("float64")),
+        (slice(1, 2), slice(1, 3)),
         ({"a": 1}, {"a": 2}),
         ({1, 2}, {1, 3}),
         (Pair(1, 2), Pair(2, 1)),
@@ -116,17 +116,14 @@ def test_what_cannot_be_told_is_an_error(value):
         of(Pair(value, 1))
 
 
-class Counted(Hasher):
-    """Knows one kind of object better than the core does."""
-
-    def special(self, value):
-        if isinstance(value, Pair):
-            self.say("a pair")
-        return isinstance(value, Pair)
+def any_pair(hasher, value):
+    if isinstance(value, Pair):
+        hasher.say("a pair")
+    return isinstance(value, Pair)
 
 
 def test_a_framework_may_know_better():
-    hashers = Counted(), Counted()
+    hashers = Hasher(any_pair), Hasher(any_pair)
     for hasher, value in zip(hashers, ([Pair(1, 2)], [Pair(3, (n for n in ()))]), strict=True):
         hasher.add(value)
     assert hashers[0].digest() == hashers[1].digest()
