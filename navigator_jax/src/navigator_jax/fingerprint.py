@@ -19,7 +19,7 @@ def fingerprint(model: Any) -> str | None:
 
     Whether an ``nnx`` or ``equinox`` module is in training mode does matter; evaluation copies it all the same.
     """
-    hasher = Hasher(_special)
+    hasher = Hasher(_special, named=(np.dtype,))
     try:
         hasher.say("settings", current(), jax.__version__)
         hasher.add(apart(model))
