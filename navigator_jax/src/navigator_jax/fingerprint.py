@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ import numpy as np
 from navigator_core.fingerprint import Hasher
 from navigator_core.objects import UnknownError
 from navigator_jax.models import apart
-from navigator_jax.recognise import is_nnx, is_variable
+from navigator_jax.recognise import is_linen, is_variable, keeps_track
 from navigator_jax.settings import current
 
 
@@ -37,9 +38,13 @@ def _special(hasher: Hasher, value: Any) -> bool:
         host = np.ascontiguousarray(np.asarray(value))
         hasher.say("jax array", host.dtype, host.shape)
         hasher.update(host.reshape(-1).view(np.uint8).data)
-    elif is_nnx(value):
+    elif keeps_track(value):
         hasher.add_class(type(value))
         hasher.attributes({name: held for name, held in vars(value).items() if not name.startswith("_pytree__")})
+    elif is_linen(value):  # besides its fields it holds a number that is new for each instance
+        hasher.add_class(type(value))
+        fields = [field.name for field in dataclasses.fields(value) if field.name != "parent"]
+        hasher.attributes({name: getattr(value, name) for name in fields})
     elif is_variable(value):
         hasher.add_class(type(value))
         hasher.parts("variable", value.get_raw_value(), value.get_metadata())

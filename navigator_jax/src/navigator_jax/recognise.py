@@ -39,6 +39,11 @@ def is_nnx(value: Any) -> bool:
     return "flax.nnx.module.Module" in type_names(value)
 
 
+def keeps_track(value: Any) -> bool:
+    """What ``flax.nnx`` has note in which trace it was made: modules, and streams of random keys."""
+    return bool({"flax.nnx.module.Module", "flax.nnx.pytreelib.Pytree"} & type_names(value))
+
+
 def is_variable(value: Any) -> bool:
     """What a module of ``flax.nnx`` keeps its parameters and state in."""
     return "flax.nnx.variablelib.Variable" in type_names(value)
