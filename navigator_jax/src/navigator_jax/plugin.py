@@ -10,6 +10,7 @@ from navigator_jax.recognise import is_model
 
 DEVICES = ("cpu", "cuda")
 JAX = Requirement("jax>=0.10")
+EXPORTED = (JAX, Requirement("flatbuffers"))  # jax.export writes and reads with it, and does not bring it
 ONNX = (
     Requirement("navigator-onnx"),
     Requirement("jax2onnx>=0.17", remedy="pip install 'navigator-jax[onnx]'"),
@@ -54,7 +55,7 @@ def declare_exporters() -> list[Exporter]:
             target="stablehlo",
             implementation=Ref("navigator_jax.stablehlo:export"),
             options=ToStableHlo,
-            requirements=(JAX,),
+            requirements=EXPORTED,
             devices=DEVICES,
         ),
         Exporter(
@@ -74,7 +75,7 @@ def declare_runners() -> list[Runner]:
             name=name,
             formats=(source,),
             implementation=Ref(f"navigator_jax.{implementation}"),
-            requirements=(JAX,),
+            requirements=EXPORTED if name == "stablehlo" else (JAX,),
             devices=DEVICES,
             tensors="jax",
         )
