@@ -529,6 +529,7 @@ def test_plugins_are_listed_with_what_they_bring_and_the_broken_with_the_reason(
             "name": "other",
             "distribution": "navigator-other",
             "version": "2.0",
+            "environment": None,
             "reason": "it cannot be imported: ImportError: libother.so",
         }
     ]

@@ -1,5 +1,7 @@
 """Whether others used the processor while something was timed."""
 
+from types import SimpleNamespace
+
 from navigator_core.contention import Others
 
 
@@ -10,9 +12,9 @@ def stat(path, busy, idle=1000):
 
 def test_what_others_took_is_said(tmp_path, monkeypatch):
     clock = iter([0.0, 1.0])
-    monkeypatch.setattr("navigator_core.contention.time.monotonic", lambda: next(clock))
-    monkeypatch.setattr("navigator_core.contention.time.process_time", lambda: 0.0)
-    monkeypatch.setattr("navigator_core.contention.os.cpu_count", lambda: 2)
+    told = SimpleNamespace(monotonic=lambda: next(clock), process_time=lambda: 0.0)
+    monkeypatch.setattr("navigator_core.contention.time", told)
+    monkeypatch.setattr("navigator_core.contention.os", SimpleNamespace(cpu_count=lambda: 2))
     monkeypatch.setattr("navigator_core.contention._TICKS", 100)
     with Others(stat(tmp_path / "stat", 0)) as others:
         stat(tmp_path / "stat", 100)  # one core, for one second
@@ -22,8 +24,8 @@ def test_what_others_took_is_said(tmp_path, monkeypatch):
 
 def test_what_the_process_itself_took_is_no_contention(tmp_path, monkeypatch):
     clock, own = iter([0.0, 1.0]), iter([0.0, 1.0])
-    monkeypatch.setattr("navigator_core.contention.time.monotonic", lambda: next(clock))
-    monkeypatch.setattr("navigator_core.contention.time.process_time", lambda: next(own))
+    told = SimpleNamespace(monotonic=lambda: next(clock), process_time=lambda: next(own))
+    monkeypatch.setattr("navigator_core.contention.time", told)
     monkeypatch.setattr("navigator_core.contention._TICKS", 100)
     with Others(stat(tmp_path / "stat", 0)) as others:
         stat(tmp_path / "stat", 100)

@@ -113,7 +113,7 @@ def test_a_damaged_object_is_set_aside_and_built_again(workspace):
 
 def test_what_a_run_has_done_is_found_again_after_clearing_and_checking(workspace):
     optimized(workspace)
-    optimized(workspace, seed=1)
+    again = sum("other processes" in (m.unstable or "") for m in optimized(workspace, seed=1).best.measurements)
     before = set(workspace.object_keys())
     newest = workspace.runs()[-1]
     housekeeping.clear(workspace, keep=1)
@@ -123,7 +123,8 @@ def test_what_a_run_has_done_is_found_again_after_clearing_and_checking(workspac
         report = optimized(workspace, seed=1)
     assert report.best is not None
     entry = housekeeping.contents(workspace).runs[-1]
-    assert entry.steps == {"ok": 1, "cached": 2}  # only the look at the machine is taken anew
+    # the look at the machine is taken anew, and what other processes disturbed
+    assert entry.steps == {"ok": 1 + again, "cached": 2 - again}
 
 
 def test_a_measurement_that_other_processes_disturbed_is_taken_again(workspace):

@@ -316,12 +316,12 @@ def test_a_runner_that_misbehaves_costs_its_own_branch(deed, run):
 def test_a_hang_takes_half_of_the_budget_at_most_and_leaves_the_others_the_rest(tmp_path, misbehaving):
     with using(mini, converter(misbehaving, "hangs")):
         began = time.monotonic()
-        found = by_name(optimize(tmp_path, budget=12, batch_sizes=[1]))
-    assert time.monotonic() - began < 30
+        found = by_name(optimize(tmp_path, budget=20, batch_sizes=[1]))
+    assert time.monotonic() - began < 50
     hung = found[f"{DENSE}[hangs] @ mini-runtime"]
     assert hung.status == "failed"
     stopped = re.search(r"was stopped after (\d+) s, its time limit; last lines: going to sleep", hung.reason)
-    assert int(stopped[1]) <= 6
+    assert int(stopped[1]) <= 10
     assert found["mini @ mini-eager"].status == "ok"
 
 
@@ -388,11 +388,11 @@ def test_a_step_that_hangs_is_ended_at_its_time_limit_and_the_next_one_runs(deed
 @pytest.mark.parametrize("deed", ["segfaults", "exits", "killed", "raises", "leaves", "floods"])
 def test_a_step_that_fails_leaves_its_worker_as_it_was(deed, perform, workers):
     assert isinstance(perform("right"), Done)
-    process = workers._workers[("misbehaving",)].process
+    (process,) = (one.process for one in workers._workers.values())
     outcome = perform(deed)
     assert isinstance(outcome, Failed)
     assert outcome.log.exists()
-    assert workers._workers[("misbehaving",)].process is process
+    assert [one.process for one in workers._workers.values()] == [process]
     assert process.poll() is None
 
 

@@ -517,12 +517,13 @@ def test_a_device_is_here_by_its_name_or_by_its_kind(monkeypatch, detect, device
 
     from navigator_core import Device, DeviceInfo, Ref
     from navigator_core.candidates import device_missing
+    from navigator_core.plugins import Plugins
 
     def broken():
         raise OSError("no driver")
 
     module = SimpleNamespace(one=lambda: [DeviceInfo("npu:0", "an NPU", 1)], broken=broken)
     monkeypatch.setitem(sys.modules, "tests_npu", module)
-    found = SimpleNamespace(devices=[Device(kind="npu", detect=Ref(detect))])
+    found = Plugins(devices=(Device(kind="npu", detect=Ref(detect)),))
     monkeypatch.setattr("navigator_core.plugins.installed", lambda: found)
     assert device_missing(device) == said

@@ -76,9 +76,9 @@ def test_the_stage_and_the_step_are_shown_and_nothing_stays(tmp_path):
 
 def test_ctrl_c_leaves_the_terminal_as_it_was(tmp_path):
     sent, code = on_a_terminal(SCRIPT.format(pause=0.3, workspace=str(tmp_path / "w")), stop_at=STAGE)
-    assert code == -2, sent.decode()
+    assert code == 1, sent.decode()
     before, _, after = sent.partition(b"Traceback")
-    assert after.rstrip().endswith(b"KeyboardInterrupt")
+    assert b"interrupted by SIGINT" in after
     assert is_clean(before), sent
 
 
