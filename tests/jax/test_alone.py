@@ -4,6 +4,7 @@ import subprocess
 import sys
 import textwrap
 
+import equinox as eqx
 import importlib_metadata
 import jax
 import jax.numpy as jnp
@@ -97,18 +98,22 @@ def test_samples_that_jax_would_make_narrower_are_refused_with_what_helps(tmp_pa
         nav.optimize(jax.jit(lambda x: x), np.ones((2, 3)), workspace=tmp_path / "workspace", **RIGHT)
 
 
-SCRIPT = """
-import jax, sys
-jax.config.update("jax_enable_x64", True)
-import numpy as np
+LAYER = """
 import equinox as eqx
-import navigator as nav
+import jax
 
 class Layer(eqx.Module):
     weight: jax.Array
 
     def __call__(self, x):
         return x @ self.weight / 3
+"""
+SCRIPT = """
+import jax, sys
+jax.config.update("jax_enable_x64", True)
+import numpy as np
+import navigator as nav
+from layer import Layer
 
 class Listed(list):
     def __call__(self, event):
@@ -128,6 +133,7 @@ print(sum(event.status == "cached" for event in finished), len(finished))
 
 
 def test_64_bits_reach_the_workers_and_another_process_finds_every_step_again(tmp_path):
+    (tmp_path / "layer.py").write_text(LAYER)
     (tmp_path / "script.py").write_text(textwrap.dedent(SCRIPT))
 
     def run():
@@ -140,3 +146,17 @@ def test_64_bits_reach_the_workers_and_another_process_finds_every_step_again(tm
     assert cached == 0
     assert steps > 2
     assert run() == (steps, steps)
+
+
+def test_an_equinox_class_of_the_script_itself_is_run_in_its_process_and_the_report_says_why(tmp_path):
+    class Here(eqx.Module):
+        weight: jax.Array
+
+        def __call__(self, x):
+            return x @ self.weight
+
+    report = nav.optimize(
+        Here(jnp.ones((4, 3))), jnp.ones((2, 4)), runners=["jax-eager", "stablehlo"], workspace=tmp_path, **RIGHT
+    )
+    assert {c.status for c in report.candidates} == {"ok"}, report
+    assert any("Here is not defined in a module of its own" in note for note in report.notes)

@@ -60,7 +60,7 @@ class Request:
         """Open the workspace and a new run in it. Raises WorkspaceError."""
         workspace = Workspace.open(self.workspace)
         shown = progress.display()
-        observers = [*plugins.observers(), *([self.observe] if self.observe else [])]
+        observers = [*plugins.observers(), *([self.observe] if self.observe is not None else [])]
         session = Session(
             workspace, workspace.new_run(), Workers(), observers, list(shown), self.budget, self.memory_limit
         )

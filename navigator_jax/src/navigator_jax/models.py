@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import pickle
 import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -37,6 +38,34 @@ class Packed:
 
     model: Any
     settings: Settings
+
+    def __reduce__(self) -> Any:
+        """Raises PicklingError for a class of ``equinox`` that is not in a module: it loses its fields on the way.
+
+        What it tells JAX of its fields it tells when it is made, and pickle makes a class first and fills it then.
+        """
+        for cls in _classes_of_equinox(self.model):
+            if cls.__module__ == "__main__" or "<locals>" in cls.__qualname__:
+                raise pickle.PicklingError(
+                    f"the equinox module {cls.__qualname__} is not defined in a module of its own"
+                )
+        return Packed, (self.model, self.settings)
+
+
+def _classes_of_equinox(value: Any) -> Iterator[type]:
+    """The classes of the ``equinox`` modules in a model."""
+    if isinstance(value, types.MethodType):
+        yield from _classes_of_equinox(value.__self__)
+    elif isinstance(value, functools.partial):
+        yield from _classes_of_equinox((value.func, value.args, value.keywords))
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _classes_of_equinox(one)
+    elif isinstance(value, dict):
+        yield from _classes_of_equinox(list(value.values()))
+    elif is_equinox(value):
+        yield type(value)
+        yield from _classes_of_equinox(vars(value))
 
 
 @frozen(eq=False)
