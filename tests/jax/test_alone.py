@@ -128,7 +128,8 @@ report = nav.optimize(
 assert {c.status for c in report.candidates if c.path} == {"ok"}, report
 assert str(report.signature.outputs[0].dtype) == "float64"
 finished = [event for event in heard if type(event).__name__ == "StepFinished"]
-print(sum(event.status == "cached" for event in finished), len(finished))
+again = {c.name for c in report.candidates for m in c.measurements if "other processes" in (m.unstable or "")}
+print(sum(event.status == "cached" for event in finished), len(finished), len(again))
 """
 
 
@@ -140,12 +141,12 @@ def test_64_bits_reach_the_workers_and_another_process_finds_every_step_again(tm
         command = [sys.executable, "script.py"]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stdout + done.stderr
-        return tuple(map(int, done.stdout.split()[-2:]))
+        return tuple(map(int, done.stdout.split()[-3:]))
 
-    cached, steps = run()
+    cached, steps, disturbed = run()
     assert cached == 0
     assert steps > 2
-    assert run() == (steps, steps)
+    assert run()[:2] == (steps - disturbed, steps)
 
 
 def test_an_equinox_class_of_the_script_itself_is_run_in_its_process_and_the_report_says_why(tmp_path):
