@@ -8,8 +8,8 @@ from navigator_torch import devices
 
 EXPORTS = ("dynamo", "torchscript", "script")
 INT8 = [f"torch->onnx[{how}]->onnx[{way}]" for how in EXPORTS for way in ("int8-dynamic", "int8-qdq")]
-FP16 = [f"torch->onnx[{how}]->onnx[fp16]" for how in EXPORTS]
-BF16 = ["torch"] if devices.bf16() is None else []
+FP16 = [f"torch->onnx[{how}]->onnx[fp16]" for how in EXPORTS] + (["torch in fp16"] if devices.fp16() is None else [])
+BF16 = ["torch in bf16"] if devices.bf16() is None else []
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,9 @@ def report(tmp_path_factory):
 
 
 def reduced(report):
-    return {c.name.partition(" @ ")[0]: c for c in report.candidates if c.status == "ok" and c.precision != "fp32"}
+    """By the way to it, and after it the precision in which torch itself runs it."""
+    found = [c for c in report.candidates if c.status == "ok" and c.precision != "fp32"]
+    return {c.name.partition(" @ ")[0] + (f" in {c.precision}" if c.runner == "torch-eager" else ""): c for c in found}
 
 
 def test_each_is_a_candidate_of_its_own_with_its_error_and_its_bar(report):

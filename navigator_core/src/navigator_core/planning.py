@@ -156,18 +156,19 @@ def _twins(graph: Graph, ways: _Ways) -> dict[int, Conversion]:
 
     They multiply the branches and differ in the tool's version at most.
     """
+    elsewhere = {id(c): c for c in graph.conversions if c.environment is not None and c.edge not in ways.asked.options}
+    wanted = {_just(c) for c in elsewhere.values()}
     here = {
-        (c.source, c.target, c.variant.name if c.variant else "")
+        _just(c)
         for c in graph.conversions
-        if c.environment is None and ways.of(c).obstacle is None
+        if c.environment is None and _just(c) in wanted and _obstacle(c, ways.device, ways.survey) is None
     }
-    return {
-        id(c): c
-        for c in graph.conversions
-        if c.environment is not None
-        and c.edge not in ways.asked.options
-        and (c.source, c.target, c.variant.name if c.variant else "") in here
-    }
+    return {identity: c for identity, c in elsewhere.items() if _just(c) in here}
+
+
+def _just(c: Conversion) -> tuple[str, str, str]:
+    """What a conversion does, whatever the environment."""
+    return c.source, c.target, c.variant.name if c.variant else ""
 
 
 def _left_out(twins: Iterable[Conversion], sources: Collection[str]) -> tuple[str, ...]:

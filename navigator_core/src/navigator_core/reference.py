@@ -113,7 +113,7 @@ def inspect(inspection: Inspection, folder: Path, emit: Emit) -> Reference:
         _store(folder, i, b, references[b.name], truths.get(b.name, references[b.name])) for i, b in enumerate(kept)
     ]
     coupled = not stochastic and _coupled(signature, beside, references, found.noise)
-    sized = not coupled and not stochastic and _sized(signature, kept, references, found.noise)
+    sized = not coupled and not stochastic and _sized(signature, kept, beside, references, found.noise)
     lost = [f"the source itself cannot run {name}: {why}" for name, why in dropped.items()]
     return Reference(
         signature=signature,
@@ -211,16 +211,24 @@ def _coupled(
 def _sized(
     signature: Signature,
     made: Sequence[Batch],
+    company: Sequence[Batch],
     references: Mapping[str, dict[str, np.ndarray]],
     noise: Mapping[str, Noise],
 ) -> bool:
-    """Whether the size of the batch changes a row's result in the source itself."""
-    alone = next((batch for batch in made if batch.name == "batch 1"), None)
-    others = [batch for batch in made if batch.name == f"batch {batch.size}" and batch is not alone]
-    if alone is None:
-        return False
-    first = batches.one_row(references[alone.name], signature, 0)
-    return any(_differ(signature, first, batches.one_row(references[b.name], signature, 0), noise) for b in others)
+    """Whether a row's result in a batch is another than alone in the source itself."""
+    pairs = [(batch.name, 0, "batch 1") for batch in made if batch.name == f"batch {batch.size}" and batch.size > 1]
+    if len(company) > 2:
+        pairs.append((company[0].name, batches.KEPT, company[2].name))
+    return any(
+        _differ(
+            signature,
+            batches.one_row(references[alone], signature, 0),
+            batches.one_row(references[together], signature, row),
+            noise,
+        )
+        for together, row, alone in pairs
+        if alone in references
+    )
 
 
 def _differ(signature: Signature, first: Arrays, second: Arrays, noise: Mapping[str, Noise]) -> bool:

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from navigator_core import type_names
-from navigator_jax.tensors import is_tensor
 
 LIBRARIES = frozenset({"jax", "jaxlib", "flax", "equinox", "haiku"})
 """Whose callables are models: modules, jitted functions, and what ``vmap`` and its like make of a function."""
@@ -72,6 +71,8 @@ def _library(module: object) -> str:
 
 
 def _holds_arrays(value: Any, depth: int = DEPTH) -> bool:
+    from navigator_jax.tensors import is_tensor  # brings numpy, which is not for whoever only looks at the graph
+
     return is_tensor(value) or (depth > 0 and any(_holds_arrays(child, depth - 1) for child in _children(value)))
 
 
