@@ -84,9 +84,9 @@ def declared() -> Any:
 
 def seconds() -> dict[str, float]:
     """What each stage takes in this process, once; and the numbers of paths, of branches and of steps."""
-    from navigator_core import availability, graph, planning
+    from navigator_core import availability, graph, obstacles, planning
     from navigator_core.declarations import FP32, DeviceInfo
-    from navigator_core.planning import Wishes
+    from navigator_core.offers import Wishes
     from navigator_core.survey import Survey
 
     plugins = declared()
@@ -107,7 +107,7 @@ def seconds() -> dict[str, float]:
     survey = Survey(devices=(DeviceInfo("cpu", "a CPU", 1),))
     built = timed("graph", lambda: graph.build(plugins, availability.missing))
     timed("check", lambda: planning.check(asked, plugins, built))
-    timed("probes", lambda: planning.questions_of(plugins, built, ("cpu",)))
+    timed("probes", lambda: obstacles.questions_of(plugins, built, ("cpu",)))
     timed("plan", lambda: plan(asked))
     made = timed("plan", lambda: plan(asked))
     paths = timed("every path", lambda: sum(1 for _ in graph.paths(built, source)))

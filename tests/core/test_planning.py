@@ -22,7 +22,9 @@ from navigator_core import graph as graphs
 from navigator_core.availability import Unavailable
 from navigator_core.declarations import DeviceInfo
 from navigator_core.errors import NoPathError, RequestError
-from navigator_core.planning import Wishes, baseline_name, check, make, questions_of
+from navigator_core.obstacles import questions_of
+from navigator_core.offers import Wishes
+from navigator_core.planning import baseline_name, check, make
 from navigator_core.plugins import Plugins
 from navigator_core.survey import Survey
 

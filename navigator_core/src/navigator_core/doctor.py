@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from attrs import asdict, frozen
 
-from navigator_core import availability, execution, graph, machine, planning, plugins, survey
+from navigator_core import availability, execution, graph, machine, obstacles, plugins, survey
 from navigator_core.asking import NEWEST, OLDEST
 from navigator_core.availability import Unavailable
 from navigator_core.declarations import Converter, Exporter, Probe, Requirement, Runner
@@ -146,7 +146,7 @@ def _ask(found: Plugins, built: Graph) -> Survey:
     """The devices, and every probe whose requirements hold, whichever devices it is for."""
     declared = [*(one.declaration for one in built.conversions), *found.runners.values()]
     kinds = {kind for one in declared for kind in one.devices} | {survey.CPU}
-    questions = Questions(devices=found.devices, probes=planning.questions_of(found, built, kinds))
+    questions = Questions(devices=found.devices, probes=obstacles.questions_of(found, built, kinds))
     with tempfile.TemporaryDirectory(prefix="navigator-doctor-") as folder:
         workspace = Workspace.open(Path(folder) / "workspace")
         with Session(workspace, workspace.new_run(), execution.Workers(), []) as active:
@@ -160,7 +160,7 @@ def _obstacle(
     asked = list(requirements)
     here = {survey.kind(device.name) for device in answers.devices}
     wanted = declared.devices
-    if found := planning.probed(asked, answers):
+    if found := obstacles.probed(asked, answers):
         return found
     if wanted and not here & set(wanted):
         kinds = " or ".join(wanted)

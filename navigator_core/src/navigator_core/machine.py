@@ -9,7 +9,7 @@ from pathlib import Path
 import attrs
 from attrs import frozen
 
-from navigator_core import availability, elsewhere, graph, keys, planning, shipping, survey
+from navigator_core import availability, elsewhere, graph, keys, obstacles, planning, shipping, survey
 from navigator_core.declarations import (
     FP32,
     Converter,
@@ -89,7 +89,7 @@ class Machine:
             if profiler.name in self.plugins.profilers
             and (not profiler.devices or here in profiler.devices)
             and availability.missing(profiler.requirements) is None
-            and planning.probed(profiler.requirements, self.survey) is None
+            and obstacles.probed(profiler.requirements, self.survey) is None
         )
 
     def epsilons(self) -> dict[str, float]:
@@ -131,7 +131,7 @@ def survey_machine(subject: Subject, built: Graph, request: Request, plugins: Pl
     found = ask_machine(Questions(devices=plugins.devices), plugins, active)
     device = survey.choose(request.device, found, subject.identified.runner.devices)
     kinds = {survey.kind(device.name), survey.CPU}
-    probes = planning.questions_of(plugins, built, kinds)
+    probes = obstacles.questions_of(plugins, built, kinds)
     if probes:
         found = attrs.evolve(found, obstacles=ask_machine(Questions(probes=probes), plugins, active).obstacles)
     active.notes += found.problems

@@ -7,7 +7,7 @@ from pathlib import Path
 import attrs
 from attrs import frozen
 
-from navigator_core import availability, gates, keys, planning, recognition, survey
+from navigator_core import availability, gates, keys, obstacles, recognition, survey
 from navigator_core.declarations import Framework, Ref
 from navigator_core.entrant import Entrant
 from navigator_core.errors import RequestError
@@ -47,7 +47,7 @@ def understand(subject: Subject, machine: Machine, request: Request, active: Ses
     Raises the user's own exception where their model raises, RequestError where the samples do not fit.
     """
     runner = subject.identified.runner
-    obstacle = availability.missing(runner.requirements) or planning.probed(runner.requirements, machine.survey)
+    obstacle = availability.missing(runner.requirements) or obstacles.probed(runner.requirements, machine.survey)
     if obstacle is not None:
         raise RequestError(f"{runner.name}, which says what a {subject.identified.format} model means, {obstacle}")
     gate = _gate(request, machine.plugins, active)

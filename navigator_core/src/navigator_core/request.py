@@ -18,7 +18,7 @@ from navigator_core.errors import NavigatorError, RequestError, unknown
 from navigator_core.events import Event
 from navigator_core.execution import Workers
 from navigator_core.gates import Metric
-from navigator_core.planning import Wishes
+from navigator_core.offers import Wishes
 from navigator_core.plugins import Plugins
 from navigator_core.results import Objective, Tolerance
 from navigator_core.session import Session
