@@ -15,6 +15,7 @@ def test_what_others_took_is_said(tmp_path, monkeypatch):
     told = SimpleNamespace(monotonic=lambda: next(clock), process_time=lambda: 0.0)
     monkeypatch.setattr("navigator_core.contention.time", told)
     monkeypatch.setattr("navigator_core.contention.os", SimpleNamespace(cpu_count=lambda: 2))
+    monkeypatch.setattr("navigator_core.contention.NOTICEABLE", 0.1)
     monkeypatch.setattr("navigator_core.contention._TICKS", 100)
     with Others(stat(tmp_path / "stat", 0)) as others:
         stat(tmp_path / "stat", 100)  # one core, for one second
