@@ -41,7 +41,7 @@ def optimize(tmp_path):
 
     def run(model, samples=None, **asked):
         asked.setdefault("workspace", tmp_path / "workspace")
-        return nav.optimize(model, samples, budget=20, **asked)
+        return nav.optimize(model, samples, **{"budget": 20, **asked})
 
     return run
 
@@ -223,7 +223,7 @@ def test_asking_only_for_what_cannot_be_built_here_is_refused_with_what_stands_i
 
 
 def test_what_cannot_be_built_here_is_unavailable_and_says_what_would_help(optimize):
-    report = optimize(linear(), X, targets=["torchscript", "tensorrt"], precisions=["fp32"])
+    report = optimize(linear(), X, targets=["torchscript", "tensorrt"], precisions=["fp32"], budget=300)
     assert report.best is not None
     (candidate,) = [c for c in report.candidates if c.name == "torch->onnx[dynamo]->tensorrt"]
     assert candidate.status == "unavailable"
