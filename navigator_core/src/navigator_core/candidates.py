@@ -107,15 +107,16 @@ class LoadedCandidate:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call it as the source is called. Raises RequestError for arguments of another structure."""
-        if self._closed:
-            raise RequestError(f"{self.name} is closed")
         return self._call(*args, **kwargs)
 
     def close(self) -> None:
         """Free what was loaded; calling it again does nothing."""
         if not self._closed:
-            self._closed = True
+            self._closed, self._call = True, self._refuse
             self._running.model.close()
+
+    def _refuse(self, *args: Any, **kwargs: Any) -> Any:
+        raise RequestError(f"{self.name} is closed")
 
     def __enter__(self) -> Self:
         return self

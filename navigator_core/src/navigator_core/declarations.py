@@ -168,7 +168,8 @@ class Tensors:
 
     ``source`` names a module with ``is_tensor(x) -> bool``, ``to_numpy(x)`` (types numpy lacks are widened to
     float32, exactly), ``from_numpy(array, device, dtype)`` and optionally ``dtype(x) -> str`` and
-    ``adopt(array, device, dtype)``: as ``from_numpy``, for an array that nobody else keeps, so that its memory is free.
+    ``adopt(array, device, dtype)``: as ``from_numpy``, for an array that nobody else keeps, so that its memory is free,
+    and ``beside(array, tensor)``: as ``adopt``, on the device of another tensor and of the array's own type.
     """
 
     name: str
@@ -266,7 +267,7 @@ class Executor:
     requirements: tuple[Requirement | Probe, ...] = field(default=(), converter=_requirements)
 
 
-def _nothing() -> None:
+def nothing() -> None:
     """The default of a runner with nothing to wait for and nothing to free."""
 
 
@@ -279,8 +280,8 @@ class LoadedModel:
     """
 
     call: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
-    synchronize: Callable[[], None] = _nothing
-    close: Callable[[], None] = _nothing
+    synchronize: Callable[[], None] = nothing
+    close: Callable[[], None] = nothing
 
 
 @frozen(kw_only=True)

@@ -20,18 +20,23 @@ NATIVE = frozenset({"float16", "float32", "float64"})
 
 @frozen
 class Kind:
-    """A kind of tensor with the module that knows it, and what that module may leave out."""
+    """A kind of tensor with the module that knows it, and what that module may leave out.
+
+    ``beside`` takes an array that nobody else keeps, and a tensor on whose device it becomes one of the same type.
+    """
 
     name: str
     module: ModuleType
     adopt: Callable[[np.ndarray, str, str], Any]
     move: Callable[[Any, str], Any] | None = None
     tell_device: Callable[[Any], str] | None = None
+    beside: Callable[[np.ndarray, Any], Any] | None = None
 
 
 def _kind(name: str, module: ModuleType) -> Kind:
     adopt = getattr(module, "adopt", module.from_numpy)
-    return Kind(name, module, adopt, getattr(module, "to_device", None), getattr(module, "device", None))
+    rest = (getattr(module, function, None) for function in ("to_device", "device", "beside"))
+    return Kind(name, module, adopt, *rest)
 
 
 _kinds: dict[str, Kind] = {}

@@ -93,22 +93,26 @@ def bfloat16(session: onnxruntime.InferenceSession) -> frozenset[str]:
 
 
 class NumpyCall:
-    """A session called with numpy arrays by our names."""
+    """A session called with numpy arrays by our names.
+
+    The session is the one below ONNX Runtime's own wrapper, where there is one: the wrapper only looks, in every call,
+    whether an input is missing, and that costs as much as all that is done here.
+    """
 
     def __init__(self, session: onnxruntime.InferenceSession, names: Bindings) -> None:
-        self.session = session
+        self.session = getattr(session, "_sess", session)
         self._inputs = names.inputs
         self._ours = [ours for ours, _ in names.outputs]
         self._theirs = [theirs for _, theirs in names.outputs]
 
     def __call__(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """New arrays by our names; each call costs a few microseconds beyond the session's own time."""
+        """New arrays by our names; each call costs about a microsecond beyond the session's own time."""
         feed = {}
         for ours, theirs in self._inputs:
             array = inputs[ours]
             plain = type(array) is np.ndarray and array.dtype.isnative
             feed[theirs] = array if plain else tensors.native(np.asarray(array))
-        return dict(zip(self._ours, self.session.run(self._theirs, feed), strict=True))
+        return dict(zip(self._ours, self.session.run(self._theirs, feed, None), strict=True))
 
 
 class BFloat16Call:

@@ -41,7 +41,7 @@ print(json.dumps([declared, sorted(sys.modules)]))
 _SOURCE = {"parameters": 1, "fingerprint": 1}
 _SOURCE_MAY = {"truth": 1, "noise": 1, "state": 1, "pack": 1, "prepare": 2, "reducers": 0, "ship": 2, "receive": 1}
 _TENSORS = {"is_tensor": 1, "to_numpy": 1, "from_numpy": 3}
-_TENSORS_MAY = {"dtype": 1, "device": 1, "to_device": 2, "adopt": 3}
+_TENSORS_MAY = {"dtype": 1, "device": 1, "to_device": 2, "adopt": 3, "beside": 2}
 _ARITY = {"exporter": 4, "converter": 4, "runner": 3, "profiler": 1, "deployer": 4, "executor": 1}
 
 

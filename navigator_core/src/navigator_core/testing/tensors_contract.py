@@ -59,6 +59,17 @@ class TensorsContract:
             same = back.shape == kept.shape and back.dtype.name == kept.dtype.name and np.array_equal(back, kept)
             assert same, f"{what} of {kept.dtype}, handed over, comes back as {back!r} instead of {kept!r}"
 
+    def test_an_array_made_into_a_tensor_beside_another_is_of_its_own_type_and_values(self) -> None:
+        source = self.source()
+        if not hasattr(source, "beside"):
+            return
+        other = self.made(np.zeros(1, "float32"))
+        for what, array in [*layouts(), *(pair for dtype in self.dtypes for pair in arrays(dtype))]:
+            kept = array.copy()
+            back = source.to_numpy(source.beside(array, other))
+            same = back.shape == kept.shape and back.dtype.name == kept.dtype.name and np.array_equal(back, kept)
+            assert same, f"{what} of {kept.dtype}, beside a tensor, comes back as {back!r} instead of {kept!r}"
+
     def test_the_array_given_is_not_changed(self) -> None:
         array = np.arange(6, dtype="float32").reshape(2, 3)
         kept = array.copy()
