@@ -10,7 +10,7 @@ from onnx import numpy_helper
 from onnx_models import attention, context, linear, mlp, model, node, value, wordy, write
 
 from navigator_core import Context, Dim, Signature, TensorSpec, testing
-from navigator_onnx import half, quantize, run, run_gpu, simplify
+from navigator_onnx import half, processor, quantize, run, run_gpu, simplify
 from navigator_onnx.options import DynamicOptions, HalfOptions, QdqOptions, SlimOptions
 
 HAS_POLYGRAPHY = any(importlib_metadata.distributions(name="polygraphy"))
@@ -102,7 +102,7 @@ class TestOptions(testing.OptionsContract):
             "nodes_to_exclude": testing.Effect(("first",), written),
             "op_types": testing.Effect(("MatMul",), written),
             "per_channel": testing.Effect(False, written),
-            "reduce_range": testing.Effect(True, written),
+            "reduce_range": testing.Effect(not processor.sums_of_int8_overflow(), written),
             "calibration": testing.Effect("percentile", written),
             "activations": testing.Effect("int8", written),
         },

@@ -22,7 +22,7 @@ from onnx_models import (
 )
 
 from navigator_core.errors import NavigatorError, NothingToDoError, RequestError
-from navigator_onnx import rewrite
+from navigator_onnx import processor, rewrite
 from navigator_onnx.options import CpuOptions, DynamicOptions, QdqOptions
 from navigator_onnx.quantize import dynamic, qdq
 from navigator_onnx.run import cpu
@@ -147,14 +147,38 @@ def test_channels_have_scales_of_their_own_if_wanted(quantized, convert, per_cha
 def test_a_reduced_range_uses_seven_bits(quantized, convert):
     whole, reduced = (quantized(convert, mlp(), reduce_range=flag) for flag in (False, True))
     assert whole == reduced  # the same path: the first is read before the second is written
-    found = weights(reduced)
-    assert max(np.abs(a.astype(int)).max() for n, a in found.items() if a.dtype == np.int8 and a.ndim == 2) <= 64
+    assert largest(weights(reduced)) <= 64
+
+
+def largest(found):
+    """The greatest weight of a product, in steps of int8."""
+    return max(np.abs(a.astype(int)).max() for n, a in found.items() if a.dtype == np.int8 and a.ndim == 2)
 
 
 @BOTH
 def test_the_whole_range_uses_eight_bits(quantized, convert):
-    found = weights(quantized(convert, mlp()))
-    assert max(np.abs(a.astype(int)).max() for n, a in found.items() if a.dtype == np.int8 and a.ndim == 2) > 120
+    found = weights(quantized(convert, mlp(), reduce_range=False))
+    assert largest(found) > 120
+
+
+@BOTH
+def test_a_processor_whose_sums_overflow_gets_seven_bits_by_itself(quantized, convert, monkeypatch, tmp_path):
+    for flags, most in (("fpu avx2", 64), ("fpu avx2 avx_vnni", 127), ("fpu avx512f avx512_vnni", 127)):
+        (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags : {flags}\n")
+        monkeypatch.setattr(processor, "CPUINFO", tmp_path / "cpuinfo")
+        monkeypatch.setattr(processor.platform, "machine", lambda: "x86_64")
+        processor.sums_of_int8_overflow.cache_clear()
+        try:
+            assert largest(weights(quantized(convert, mlp()))) == most, flags
+        finally:
+            processor.sums_of_int8_overflow.cache_clear()
+
+
+def test_other_processors_than_those_of_x86_have_no_such_sums(monkeypatch):
+    monkeypatch.setattr(processor.platform, "machine", lambda: "aarch64")
+    processor.sums_of_int8_overflow.cache_clear()
+    assert not processor.sums_of_int8_overflow()
+    processor.sums_of_int8_overflow.cache_clear()
 
 
 def heavy_tailed():

@@ -26,8 +26,8 @@ def _switch() -> Any:
     return field(default=True, validator=validators.instance_of(bool))
 
 
-def _off() -> Any:
-    return field(default=False, validator=validators.instance_of(bool))
+def _maybe() -> Any:
+    return field(default=None, validator=validators.optional(validators.instance_of(bool)))
 
 
 def _level() -> Any:
@@ -101,13 +101,14 @@ class DynamicOptions:
     """Options of ``onnx->onnx[int8-dynamic]``.
 
     ``op_types`` are quantized, but for ``nodes_to_exclude``. ``per_channel`` gives each output channel of a weight a
-    scale of its own; ``reduce_range`` keeps weights to 7 bits, for CPUs without VNNI, whose sums overflow.
+    scale of its own; ``reduce_range`` keeps weights to 7 bits, for CPUs without VNNI, whose sums overflow; None: where
+    this machine's CPU is such a one.
     """
 
     op_types: tuple[str, ...] = _quantizable("MatMul", "Gemm", "Attention")
     nodes_to_exclude: tuple[str, ...] = _names()
     per_channel: bool = _switch()
-    reduce_range: bool = _off()
+    reduce_range: bool | None = _maybe()
 
 
 @frozen
@@ -122,7 +123,7 @@ class QdqOptions:
     op_types: tuple[str, ...] = _quantizable("MatMul", "Gemm", "Conv", "ConvTranspose")
     nodes_to_exclude: tuple[str, ...] = _names()
     per_channel: bool = _switch()
-    reduce_range: bool = _off()
+    reduce_range: bool | None = _maybe()
     calibration: str = field(default="minmax", validator=validators.in_(("minmax", "percentile")))
     activations: str | None = field(default=None, validator=validators.optional(validators.in_(("uint8", "int8"))))
 

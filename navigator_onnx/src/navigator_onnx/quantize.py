@@ -14,7 +14,7 @@ from onnxruntime import quantization
 
 from navigator_core import Context, Names
 from navigator_core.errors import NavigatorError, NothingToDoError
-from navigator_onnx import names, proto, rewrite, run
+from navigator_onnx import names, processor, proto, rewrite, run
 from navigator_onnx.options import DynamicOptions, QdqOptions
 
 DYNAMIC = frozenset({"Attention", "Conv", "Gather", "Gemm", "LSTM", "MatMul"})
@@ -44,7 +44,7 @@ def dynamic(source: Path, output: Path, options: DynamicOptions, context: Contex
             output,
             op_types_to_quantize=sorted({"MatMul" if op == "Gemm" else op for op in options.op_types}),
             per_channel=options.per_channel,
-            reduce_range=options.reduce_range,
+            reduce_range=_reduced(options.reduce_range, context),
             weight_type=quantization.QuantType.QInt8,
             nodes_to_exclude=[*excluded, *(f"{name}_MatMul" for name in excluded)],  # it makes MatMul of Gemm
             use_external_data_format=_is_large(ready),
@@ -72,7 +72,7 @@ def qdq(source: Path, output: Path, options: QdqOptions, context: Context) -> Na
             quant_format=quantization.QuantFormat.QDQ,
             op_types_to_quantize=[*options.op_types, *BETWEEN],
             per_channel=options.per_channel,
-            reduce_range=options.reduce_range,
+            reduce_range=_reduced(options.reduce_range, context),
             activation_type=quantization.QuantType.QInt8 if symmetric else quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
             nodes_to_exclude=excluded,
@@ -163,6 +163,11 @@ def _excluded(
     others = [n for n in graph.node if n.op_type in able]
     others = [n for n in others if n.op_type not in options.op_types or weights.isdisjoint(n.input)]
     return [*options.nodes_to_exclude, *(n.name for n in others)]
+
+
+def _reduced(wanted: bool | None, context: Context) -> bool:
+    """Whether weights are kept to 7 bits."""
+    return wanted if wanted is not None else context.device == "cpu" and processor.sums_of_int8_overflow()
 
 
 def _is_large(ready: Path) -> bool:

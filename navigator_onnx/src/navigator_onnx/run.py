@@ -95,12 +95,12 @@ def bfloat16(session: onnxruntime.InferenceSession) -> frozenset[str]:
 class NumpyCall:
     """A session called with numpy arrays by our names.
 
-    The session is the one below ONNX Runtime's own wrapper, where there is one: the wrapper only looks, in every call,
-    whether an input is missing, and that costs as much as all that is done here.
+    It is the session ``below`` ONNX Runtime's own wrapper that is called, where there is one: all that the wrapper does
+    in a call is to look whether an input is missing, and that costs as much as everything here.
     """
 
     def __init__(self, session: onnxruntime.InferenceSession, names: Bindings) -> None:
-        self.session = getattr(session, "_sess", session)
+        self.session, self.below = session, getattr(session, "_sess", session)
         self._inputs = names.inputs
         self._ours = [ours for ours, _ in names.outputs]
         self._theirs = [theirs for _, theirs in names.outputs]
@@ -112,7 +112,7 @@ class NumpyCall:
             array = inputs[ours]
             plain = type(array) is np.ndarray and array.dtype.isnative
             feed[theirs] = array if plain else tensors.native(np.asarray(array))
-        return dict(zip(self._ours, self.session.run(self._theirs, feed, None), strict=True))
+        return dict(zip(self._ours, self.below.run(self._theirs, feed, None), strict=True))
 
 
 class BFloat16Call:
@@ -138,7 +138,7 @@ def loaded(call: Any) -> LoadedModel:
     """A `LoadedModel` around a callable that has a ``session``, which closing releases."""
 
     def close() -> None:
-        call.session = _Closed()
+        call.session = call.below = _Closed()
 
     return LoadedModel(call, close=close)
 

@@ -1,0 +1,26 @@
+"""What this machine's processor can do with int8."""
+
+from __future__ import annotations
+
+import platform
+from functools import cache
+from pathlib import Path
+
+CPUINFO = Path("/proc/cpuinfo")
+
+
+@cache
+def sums_of_int8_overflow() -> bool:
+    """Whether int8 products with weights of 8 bits saturate here: on x86 processors that are not known to have VNNI.
+
+    There ONNX Runtime adds pairs of u8 times s8 products in 16 bits (VPMADDUBSW), and its documentation on
+    quantization advises weights of 7 bits.
+    """
+    if platform.machine().lower() not in ("x86_64", "amd64", "x86", "i686"):
+        return False
+    try:
+        lines = CPUINFO.read_text().splitlines()
+    except OSError:
+        return True
+    flags = next((line.split() for line in lines if line.startswith("flags")), [])
+    return not any("vnni" in flag for flag in flags)
