@@ -53,7 +53,7 @@ def _hear_ctrl_c() -> None:
 def whole(workspace: Path, batches: list[int]) -> dict[str, Any]:
     """The call with the seconds of its whole process, imports included."""
     began = time.perf_counter()
-    found = common.call_fresh("resume:optimize", workspace=str(workspace), model="convnet", batches=batches)
+    found = common.call_fresh("optimize_time:optimize", workspace=str(workspace), model="convnet", batches=batches)
     return {**found, "process": time.perf_counter() - began}
 
 
