@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from collections import Counter
 from itertools import permutations
 
@@ -52,67 +53,64 @@ def convolutions(path, number):
     return path
 
 
-@pytest.fixture
-def compete(tmp_path):
-    """``compete({"a": 10, "b": 11}, seed)``: the duel of ONNX models of so many convolutions, as in a run."""
-    entrants = {}
+def entrant(folder, number):
+    """An ONNX model of so many convolutions, as a playoff loads it."""
+    path = convolutions(folder / f"{number}.onnx", number)
+    sample = np.random.default_rng(1).standard_normal((1, 32, 24, 24)).astype(np.float32)
+    report = nav.optimize(
+        path, [sample], runners=["onnxruntime-cpu"], batch_sizes=[1], workspace=folder / f"workspace-{number}"
+    )
+    best = report.best
+    return Entrant(
+        source=Source(format=best.recipe.format, path=best.path),
+        runner=best.recipe.runner,
+        kinds=Kinds(declared=tuple(plugins.installed().tensors.values())),
+        reference=report.reference,
+        reference_folder=report.reference_folder,
+        names=best.recipe.names,
+        precision=best.recipe.precision,
+    )
 
-    def entrant(number):
-        if number not in entrants:
-            path = convolutions(tmp_path / f"{number}.onnx", number)
-            sample = np.random.default_rng(1).standard_normal((1, 32, 24, 24)).astype(np.float32)
-            report = nav.optimize(
-                path, [sample], runners=["onnxruntime-cpu"], batch_sizes=[1], workspace=tmp_path / f"{number}"
-            )
-            best = report.best
-            entrants[number] = Entrant(
-                source=Source(format=best.recipe.format, path=best.path),
-                runner=best.recipe.runner,
-                kinds=Kinds(declared=tuple(plugins.installed().tensors.values())),
-                reference=report.reference,
-                reference_folder=report.reference_folder,
-                names=best.recipe.names,
-                precision=best.recipe.precision,
-            )
-        return entrants[number]
 
-    def run(numbers, seed):
-        contestants = [
-            Contestant(
-                name=name,
-                entrant=entrant(number),
-                batch_size=1,
-                warm_up=WARM_UP * DEFAULT_SECONDS,
-                preload=("navigator_onnx.run",),
-            )
-            for name, number in numbers.items()
-        ]
-        asked = Playoff(
-            contestants=tuple(contestants), seconds=DEFAULT_SECONDS, limit=LIMIT * DEFAULT_SECONDS, seed=seed
+def duel(entrants, folder, seed):
+    """A playoff of two, with a run's own limits."""
+    contestants = [
+        Contestant(
+            name=name,
+            entrant=one,
+            batch_size=1,
+            warm_up=WARM_UP * DEFAULT_SECONDS,
+            preload=("navigator_onnx.run",),
         )
-        played = play(asked, tmp_path, lambda message: None)
-        assert played.lost == {}
-        (duel,) = judge(played.times, dict.fromkeys(numbers, 1))
-        print(numbers, duel)
-        return duel
+        for name, one in entrants.items()
+    ]
+    limit = LIMIT * DEFAULT_SECONDS
+    began = time.monotonic()
+    played = play(
+        Playoff(contestants=tuple(contestants), seconds=DEFAULT_SECONDS, limit=limit, seed=seed), folder, lambda _: None
+    )
+    assert played.lost == {}
+    (found,) = judge(played.times, dict.fromkeys(entrants, 1))
+    print(f"{time.monotonic() - began:.0f} s, {found}", flush=True)
+    return found
 
-    return run
+
+def test_a_model_against_itself_is_a_tie_in_19_of_20_playoffs_on_a_busy_machine(tmp_path, busy):
+    same = entrant(tmp_path, 10)
+    found = [duel({"one": same, "same": same}, tmp_path, seed) for seed in range(20)]
+    assert Counter(one.verdict for one in found)["tie"] >= 19
 
 
-def test_a_model_against_itself_is_a_tie_in_19_of_20_playoffs_on_a_busy_machine(compete, busy):
-    found = [compete({"one": 10, "same": 10}, seed) for seed in range(20)]
-    assert Counter(duel.verdict for duel in found)["tie"] >= 19
-
-
-def test_a_tenth_more_work_is_called_slower_in_20_of_20_playoffs(compete):
-    found = [compete({"one": 10, "more": 11}, seed) for seed in range(20)]
-    assert Counter((duel.candidate, duel.verdict) for duel in found) == {("one", "better"): 20}
+def test_a_tenth_more_work_is_called_slower_in_20_of_20_playoffs(tmp_path):
+    less, more = entrant(tmp_path, 10), entrant(tmp_path, 11)
+    found = [duel({"less": less, "more": more}, tmp_path, seed) for seed in range(20)]
+    assert Counter((one.candidate, one.verdict) for one in found) == {("less", "better"): 20}
 
 
 def tied(report):
     """The best and what the playoff calls a tie with it."""
-    leader = {duel.candidate for duel in report.duels}
-    return {report.best_name} | leader | {duel.rival for duel in report.duels if duel.verdict == "tie"}
+    leader = {one.candidate for one in report.duels}
+    return {report.best_name} | leader | {one.rival for one in report.duels if one.verdict == "tie"}
 
 
 def test_ten_runs_with_one_core_busy_name_the_same_winner_or_one_that_the_others_call_a_tie(
