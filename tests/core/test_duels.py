@@ -244,21 +244,25 @@ def test_where_starting_again_moves_little_it_is_over_soon():
         (QUIET, 0.2),
         (USUAL, 0.2),
         (Noise(tail=3), 0.2),
-        (Noise(intruders=0.15), 0.2),
+        (Noise(intruders=0.2), 0.2),
         (Noise(), 3.0),
         (Noise(), 12.0),
     ],
     ids=["stated", "quiet", "usual", "heavy tails", "many intruders", "slow start", "very slow start"],
 )
-@pytest.mark.parametrize("contestants", [2, 3, 4])
+@pytest.mark.parametrize("contestants", [2, 4])
 def test_equals_are_told_apart_in_at_most_one_playoff_in_a_hundred(contestants, noise, start):
-    """Of 1500; at an error of 1 %, 26 would come up once in 200 times."""
+    """Of 1000; at an error of 1 %, more than 19 would come up once in 300 times."""
     speeds = {str(i): 1.0 for i in range(contestants)}
-    assert false(speeds, 1500, noise=noise, start=start) <= 25
+    assert false(speeds, 1000, noise=noise, start=start) <= 19
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("noise", [Noise(), QUIET, USUAL, Noise(tail=4)], ids=["stated", "quiet", "usual", "tails"])
+@pytest.mark.parametrize(
+    "noise",
+    [Noise(), QUIET, USUAL, Noise(tail=4), Noise(process=0.04, intruders=0.1)],
+    ids=["stated", "quiet", "usual", "tails", "intruders"],
+)
 def test_what_a_playoff_is_designed_for(noise):
     """Ties in 99 % among twins; 5 % found in 90 %; the wrong winner in 1 %; all within about a minute."""
     twins, spent = named(TWINS, 2000, noise=noise)

@@ -80,10 +80,10 @@ def test_leaders_take_turns_and_the_report_says_what_came_of_it(optimize, tmp_pa
 
 
 def test_every_round_is_a_fresh_process_of_each(optimize, tmp_path):
-    """Beside the rounds, its fp32 and its fp16 artifact are loaded once each to be measured."""
+    """Beside the rounds, each is loaded once to be measured."""
     paces = {name: {"seconds": 0.002, "book": str(tmp_path / name)} for name in ("one", "two")}
     (duel,) = optimize(paces).duels
-    assert [(tmp_path / name).stat().st_size for name in paces] == [2 + duel.rounds] * 2
+    assert [(tmp_path / name).stat().st_size for name in paces] == [1 + duel.rounds] * 2
 
 
 def test_within_the_margin_that_the_caller_gives_is_a_tie(optimize, monkeypatch):

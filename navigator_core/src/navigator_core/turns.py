@@ -32,7 +32,7 @@ CALLS = 4
 """Calls that a slice is long enough for."""
 
 TURNS = 5
-"""The fewest slices of a round for each contestant: with an odd number, one that was disturbed is outvoted."""
+"""The fewest slices of a round for each contestant."""
 
 SHARE = 0.25
 """Of the time for a contestant, what a round takes if slices are that short."""
