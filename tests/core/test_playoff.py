@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import navigator as nav
-from navigator_core import FP32, Ref, Runner, Variant, hookimpl
+from navigator_core import FP32, Ref, Runner, Variant, hookimpl, playoff
 from navigator_core.contestant import measure_slice
 from navigator_core.events import StepFinished, StepStarted
 from navigator_core.testing import miniframework as mini
@@ -77,6 +77,20 @@ def test_leaders_take_turns_and_the_report_says_what_came_of_it(optimize, tmp_pa
     opened = nav.load(tmp_path / "model.nav").report
     assert opened.duels == report.duels
     assert opened.select(nav.Objective()).name == report.best.name
+
+
+def test_every_round_is_a_fresh_process_of_each(optimize, tmp_path):
+    """Beside the rounds, each is loaded once to be measured."""
+    paces = {name: {"seconds": 0.002, "book": str(tmp_path / name)} for name in ("one", "two")}
+    (duel,) = optimize(paces).duels
+    assert [(tmp_path / name).stat().st_size for name in paces] == [1 + duel.rounds] * 2
+
+
+def test_within_the_margin_that_the_caller_gives_is_a_tie(optimize, monkeypatch):
+    settle = playoff.settle
+    monkeypatch.setattr(playoff, "settle", lambda *given: settle(*given, 0.5))
+    (duel,) = optimize({"slow": {"seconds": 0.0043}, "fast": {"seconds": 0.004}}).duels
+    assert (duel.verdict, duel.margin) == ("tie", 0.5)
 
 
 def test_a_clear_leader_needs_no_playoff(optimize):

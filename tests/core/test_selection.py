@@ -234,23 +234,52 @@ def test_a_precision_that_nobody_knows_is_taken_as_reduced():
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "best"),
+    ("first", "second", "best", "because"),
     [
-        (candidate("a", measured(memory=2**25)), candidate("b", measured(p50=1.02)), "b"),
-        (candidate("a", size=9), candidate("b", measured(p50=1.02), size=5), "b"),
-        (candidate("a", portable=False), candidate("b", measured(p50=1.02)), "b"),
-        (candidate("a", live=True), candidate("b", measured(p50=1.02)), "b"),
-        (candidate("b"), candidate("a", measured(p50=1.02)), "a"),
-        (candidate("a", measured(memory=2**25)), candidate("b", measured(p50=1.04)), "a"),
+        (
+            candidate("a", measured(memory=2**25)),
+            candidate("b", measured(p50=1.02)),
+            "b",
+            "needs less memory, 1 MiB and not 32 MiB",
+        ),
+        (
+            candidate("a", size=9000),
+            candidate("b", measured(p50=1.02), size=5),
+            "b",
+            "is smaller, 5 bytes and not 9,000",
+        ),
+        (candidate("a", live=True), candidate("b", measured(p50=1.02), size=5), "b", "can be stored"),
+        (candidate("a", portable=False), candidate("b", measured(p50=1.02)), "b", "is portable"),
+        (candidate("a", live=True), candidate("b", measured(p50=1.02)), "b", "is portable"),
+        (
+            candidate("b"),
+            candidate("a", measured(p50=1.02)),
+            "a",
+            "is the first by name, alike in memory, size and portability",
+        ),
+        (candidate("a", measured(memory=2**25)), candidate("b", measured(p50=1.04)), "a", None),
     ],
-    ids=["memory", "size", "portable", "live", "name", "no tie"],
+    ids=["memory", "size", "unstored", "portable", "live", "name", "no tie"],
 )
-def test_a_tie_is_broken_by_memory_then_size_then_portability(first, second, best):
+def test_a_tie_is_broken_by_memory_then_size_then_portability_and_says_so(first, second, best, because):
     found = chosen([first, second])
+    other = "a" if best == "b" else "b"
     assert found.best == best
-    assert bool(found.ties) is bool(found.why)
-    if found.ties:
-        assert found.why.startswith("a tie with ")
+    assert found.why == ("" if because is None else f"a tie with {other}; {best} {because}")
+    assert found.ties == (() if because is None else (other,))
+
+
+def test_the_memory_that_breaks_a_tie_is_that_at_the_batch_size_asked_for():
+    first = candidate("a", measured(1, memory=2**20), measured(8, memory=2**25))
+    second = candidate("b", measured(1, memory=2**21), measured(8, memory=2**24))
+    assert chosen([first, second]).best == "a"
+    assert chosen([first, second], Objective(batch_size=8)).best == "b"
+
+
+def test_within_the_machines_own_noise_is_a_tie():
+    pair = [candidate("a", measured(memory=2**25)), candidate("b", measured(p50=1.05))]
+    assert select(pair, rules()).best == "a"
+    assert select(pair, rules(), margin=0.06).best == "b"
 
 
 def test_a_tie_in_throughput_counts_too():
@@ -291,7 +320,16 @@ def test_a_playoff_counts_more_than_measurements_taken_apart():
 def test_a_tie_in_the_playoff_is_broken_by_memory():
     found = chosen(TRIO, duels=[duel("b", "a", 1.01, "tie"), duel("b", "c", 1.2)])
     assert (found.best, found.ties) == ("b", ("a",))
-    assert found.why.startswith("a tie with a in a playoff of 3 rounds; b needs less memory")
+    assert found.why == (
+        "a tie with a in a playoff of 3 rounds, where b looked 1.01 times [0.99, 1.03] as fast as a; "
+        "b needs less memory, 16 MiB and not 32 MiB"
+    )
+
+
+def test_a_playoffs_own_margin_says_what_it_could_not_tell():
+    noisy = attrs.evolve(duel("a", "b", 1.05, "tie"), margin=0.06)
+    assert chosen(TRIO[:2], duels=[noisy]).best == "b"
+    assert chosen(TRIO[:2], duels=[attrs.evolve(noisy, margin=0.03)]).best == "a"
 
 
 def test_where_a_playoff_could_not_tell_the_one_that_looks_faster_is_preferred():

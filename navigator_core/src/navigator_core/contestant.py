@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gc
+import mmap
+import random
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from attrs import frozen
@@ -29,17 +32,35 @@ class Contestant:
     interpreter: str | None = None
 
 
+_HUGE = 2**21 // mmap.PAGESIZE
+"""Pages of a huge page: whether memory gets one depends on where it begins."""
+
+
 def compete(contestant: Contestant, folder: Path, emit: worker.Emit) -> None:
     """Load and warm up, tell the seconds of a call, and then the median of every slice that is asked for."""
     entrant = contestant.entrant
-    with entrant.loaded() as (run, _):
+    with _elsewhere_in_memory(), entrant.loaded() as (run, _):
         call = Rotation(run, [entrant.inputs(batch) for batch in entrant.of_size(contestant.batch_size)])
-        times = profiling.time_calls(call, seconds=contestant.warm_up / 10, warmup_seconds=contestant.warm_up).samples
+        times = profiling.time_calls(call, seconds=contestant.warm_up / 20, warmup_seconds=contestant.warm_up).samples
         gc.collect()
         gc.freeze()
         emit({"seconds": statistics.median(times)})
         while True:
             emit({"median": measure_slice(call, worker.hear()["slice"])})
+
+
+@contextmanager
+def _elsewhere_in_memory() -> Iterator[None]:
+    """Move what is allocated next, on the heap and beside it, by a random distance.
+
+    Processes forked from one worker would all lay out their memory alike, and what one layout gains or loses, up to
+    several percent, would look like the candidate's own. See Curtsinger and Berger, "STABILIZER: statistically sound
+    performance evaluation", ASPLOS 2013.
+    """
+    small = [bytearray(random.randrange(16, 2**14)) for _ in range(16)]
+    with mmap.mmap(-1, random.randint(1, _HUGE) * mmap.PAGESIZE):
+        yield
+    del small
 
 
 def measure_slice(

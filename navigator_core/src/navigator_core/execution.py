@@ -300,14 +300,23 @@ class Dialogue:
         self._child: int | None = None
 
     def begin(self, deadline: float) -> dict[str, Any]:
-        """Start the step and wait for the first thing it says."""
+        """Start the step, or start it afresh, in a new process, and wait for the first thing it says."""
         try:
             self._worker.wait()
+            self._end_child(deadline)
             self._worker.send({"do": "run", "folder": str(self._folder)})
             self._child = self._worker.receive(deadline)["pid"]
         except (EOFError, OSError, KeyError, _NoMessageError) as error:
             raise self.Ended(f"could not be started ({type(error).__name__})") from error
         return self.receive(deadline)
+
+    def _end_child(self, deadline: float) -> None:
+        """Kill the step's process, and wait until all that it started is gone as well."""
+        if self._child is not None:
+            self._signal(signal.SIGKILL)
+            while "exit" not in self._worker.receive(deadline):
+                pass
+            self._child = None
 
     def receive(self, deadline: float) -> dict[str, Any]:
         """The next thing the step says."""
@@ -320,6 +329,7 @@ class Dialogue:
         except (EOFError, OSError) as error:
             raise self.Ended(f"lost its worker, which {self._worker.how()}") from error
         if "exit" in message:
+            self._child = None
             raise self.Ended(self._how(message["exit"]))
         said: dict[str, Any] = message["said"]
         return said

@@ -31,10 +31,13 @@ LIMIT = 120.0
 """Times the time share of a batch size: after that, a minute by default, no more rounds are begun."""
 
 
-def settle(candidates: Sequence[Candidate], task: Task, active: Session) -> tuple[Duel, ...]:
+def settle(
+    candidates: Sequence[Candidate], task: Task, active: Session, margin: float = duels.MARGIN
+) -> tuple[Duel, ...]:
     """The fastest against each that measurements alone cannot tell from it; nothing where the leader is clear.
 
-    Only for latency and throughput. A candidate that fell out may not have been lucky: it is said in a note.
+    Only for latency and throughput. Who is within ``margin`` of the fastest is a tie, for which the caller gives the
+    machine's own noise where that is more. A candidate that fell out may not have been lucky: it is said in a note.
     """
     asked = rules.of(task, candidates)
     leaders = selection.leaders(selection.rank(candidates, asked).scored, asked.objective)[:MOST]
@@ -45,7 +48,7 @@ def settle(candidates: Sequence[Candidate], task: Task, active: Session) -> tupl
     contestants = tuple(_contestant(one, task) for one in leaders)
     job = Job(
         function=Ref("navigator_core.turns:play"),
-        argument=Playoff(contestants=contestants, seconds=share, limit=LIMIT * share),
+        argument=Playoff(contestants=contestants, seconds=share, limit=LIMIT * share, margin=margin),
         result=Played,
     )
     rounds: list[dict[str, float]] = []
@@ -67,13 +70,16 @@ def settle(candidates: Sequence[Candidate], task: Task, active: Session) -> tupl
         why = f": {outcome.reason}" if not isinstance(outcome, Done) else ""
         active.notes.append(f"the leaders were not compared side by side{why}")
         return ()
-    return duels.judge(times, sizes)
+    return duels.judge(times, sizes, margin)
 
 
 def _so_far(rounds: Iterable[dict[str, float]]) -> Played:
     """What was heard of a playoff that was stopped."""
-    rows = list(rounds)
-    return Played({name: tuple(row[name] for row in rows) for name in rows[0]} if rows else {})
+    times: dict[str, tuple[float, ...]] = {}
+    for one in rounds:
+        for name, value in one.items():
+            times[name] = (*times.get(name, ()), value)
+    return Played(times)
 
 
 def _comparable(leaders: Sequence[Ranked], task: Task, active: Session) -> list[Ranked]:

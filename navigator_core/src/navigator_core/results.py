@@ -135,7 +135,8 @@ class Duel:
 
     ``ratio`` says how many times as fast it is, per sample and at ``batch_sizes`` (its own and the rival's). The
     interval, unlike other estimates', is that of the sequential test: it holds in 99 % of playoffs for all rivals,
-    however often the times were looked at. ``rounds`` of fresh processes were compared.
+    however often the times were looked at. ``rounds`` of fresh processes were compared. Within ``margin`` it is a tie:
+    0.03 is 3 %.
     """
 
     candidate: str
@@ -144,3 +145,4 @@ class Duel:
     ratio: Estimate
     verdict: Literal["better", "tie"]
     rounds: int
+    margin: float = 0.03

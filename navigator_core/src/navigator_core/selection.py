@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
@@ -156,34 +157,38 @@ def rank(candidates: Iterable[Candidate], rules: Rules) -> Ranking:
     return Ranking(tuple(sorted(scored, key=lambda one: one.score)), refused)
 
 
-def select(candidates: Sequence[Candidate], rules: Rules, duels: Sequence[Duel] = ()) -> Selection:
+def select(
+    candidates: Sequence[Candidate], rules: Rules, duels: Sequence[Duel] = (), margin: float = MARGIN
+) -> Selection:
     """The best candidate: right, of a precision that may win, within the limits, and first by the objective.
 
     What ``duels`` say of the very candidates and batch sizes that the objective asks for counts more than
-    measurements taken apart from each other. A tie within 3 % is broken by memory, then size, then portability; where
-    a playoff could not tell two apart that may differ by more, the one that looks faster is preferred.
+    measurements taken apart from each other, which are a tie within ``margin``. A tie is broken by memory, then size,
+    then portability; where a playoff could not tell two apart that look farther from each other than its margin, the
+    one that looks faster is preferred.
     """
     ranking = rank(candidates, rules)
     if not ranking.scored:
         return Selection(None, (), ranking.refused)
     scored = {one.candidate.name: one for one in ranking.scored}
     said = [d for d in duels if _fits(d, scored, rules.objective)]
-    undecided = [d for d in said if d.verdict == "tie" and d.ratio.value > 1 + MARGIN]
+    undecided = [d for d in said if d.verdict == "tie" and d.ratio.value > 1 + d.margin]
     if said:
         leader = scored[said[0].candidate]
         tied = [leader, *(scored[d.rival] for d in said if d.verdict == "tie" and d not in undecided)]
     else:
         leader = ranking.scored[0]
-        bound = leader.score * (1 + MARGIN if leader.score > 0 else 1 - MARGIN)
+        bound = leader.score * (1 + margin if leader.score > 0 else 1 - margin)
         tied = [one for one in ranking.scored if one.score <= bound]
-    best = min((one.candidate for one in tied), key=_merit)
+    first, *behind = sorted(tied, key=_merit)
+    best = first.candidate
     beaten = {d.rival: d.ratio.value for d in said if d.verdict == "better" or d in undecided}
     places = {one.candidate.name: (place, 0.0) for place, one in enumerate(ranking.scored, start=2)}
     places |= {name: (1, slower) for name, slower in beaten.items()}
     places |= {one.candidate.name: (0, one.score) for one in tied}
     places[best.name] = (-1, 0.0)
     others = tuple(one.candidate.name for one in tied if one.candidate is not best)
-    why = _tied(best.name, others, said) if others else _won(said)
+    why = _tied(first, behind[0], others, said) if behind else _won(said)
     ties = (*others, *(d.rival for d in undecided))
     return Selection(best.name, tuple(sorted(scored, key=lambda name: places[name])), ranking.refused, ties, why)
 
@@ -210,18 +215,37 @@ def _fits(duel: Duel, scored: Mapping[str, Ranked], objective: Objective) -> boo
     return sizes == duel.batch_sizes
 
 
-def _tied(best: str, others: Sequence[str], said: Sequence[Duel]) -> str:
-    how = f" in a playoff of {said[0].rounds} rounds" if said else ""
-    return f"a tie with {', '.join(others)}{how}; {best} needs less memory, or else is smaller or portable"
+def _tied(best: Ranked, second: Ranked, others: Sequence[str], said: Sequence[Duel]) -> str:
+    tie = f"a tie with {', '.join(others)}"
+    if said:
+        tie += f" in a playoff of {max(duel.rounds for duel in said)} rounds"
+        duel = next((d for d in said if {d.candidate, d.rival} == {best.candidate.name, second.candidate.name}), None)
+        tie += f", where {duel.candidate} looked {_times(duel)} as fast as {duel.rival}" if duel else ""
+    return f"{tie}; {best.candidate.name} {_preferred(best, second)}"
+
+
+def _preferred(best: Ranked, second: Ranked) -> str:
+    """What broke a tie."""
+    (memory, size, foreign, _), (more, larger, elsewhere, _) = _merit(best), _merit(second)
+    if memory < more:
+        return f"needs less memory, {memory} MiB and not {more} MiB"
+    if size < larger:
+        return "can be stored" if math.isinf(larger) else f"is smaller, {size:,} bytes and not {larger:,}"
+    if foreign < elsewhere:
+        return "is portable"
+    return "is the first by name, alike in memory, size and portability"
 
 
 def _won(said: Sequence[Duel]) -> str:
     if not said:
         return ""
     closest = min(said, key=lambda d: d.ratio.value)
-    ratio = f"{closest.ratio.value:.2f} times [{closest.ratio.low:.2f}, {closest.ratio.high:.2f}]"
-    what = f"{ratio} as fast as {closest.rival} in a playoff of {closest.rounds} rounds"
+    what = f"{_times(closest)} as fast as {closest.rival} in a playoff of {closest.rounds} rounds"
     return what if closest.verdict == "better" else f"it looked {what}, which could not tell them apart"
+
+
+def _times(duel: Duel) -> str:
+    return f"{duel.ratio.value:.2f} times [{duel.ratio.low:.2f}, {duel.ratio.high:.2f}]"
 
 
 def _quantity(objective: Objective) -> str:
@@ -271,10 +295,13 @@ def _unsupported(name: str, measurement: Measurement) -> str:
     return f"{name} was not measured"
 
 
-def _merit(candidate: Candidate) -> tuple[float, float, bool, str]:
-    memory = max(candidate.measurements[0].memory.values(), default=0) if candidate.measurements else 0
+def _merit(ranked: Ranked) -> tuple[int, float, bool, str]:
+    """What breaks a tie, the least first: memory in MiB, bytes of the artifact, whether it is bound here, the name."""
+    candidate = ranked.candidate
+    memory = max(ranked.measurement.memory.values(), default=0)
     portable = candidate.recipe is not None and candidate.recipe.portable and not candidate.recipe.live
-    return (round(memory / 2**20), candidate.size or 0, not portable, candidate.name)
+    size = math.inf if candidate.size is None else candidate.size
+    return (round(memory / 2**20), size, not portable, candidate.name)
 
 
 ORDER: Mapping[str, int] = {"ok": 0, "incorrect": 1, "failed": 2, "skipped": 3, "unavailable": 4}
