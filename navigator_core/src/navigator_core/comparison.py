@@ -119,14 +119,15 @@ def _whole(made: Comparison) -> RenderableType:
 
 def _sides(made: Comparison) -> RenderableType:
     from rich.table import Table
+    from rich.text import Text
 
     from navigator_core import rendering
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("", "A", "B", "B / A"):
         table.add_column(name, overflow="fold")
-    table.add_row("package", made.a.name, made.b.name)
-    table.add_row("candidate", made.a.candidate, made.b.candidate)
+    table.add_row("from", Text(made.a.name), Text(made.b.name))  # "[slim]" is no markup
+    table.add_row("candidate", Text(made.a.candidate), Text(made.b.candidate))
     table.add_row("precision, device", *(f"{one.precision}, {one.device}" for one in (made.a, made.b)))
     for pace in made.paces:
         ratio = pace.ratio
@@ -145,13 +146,14 @@ def _sides(made: Comparison) -> RenderableType:
 
 def _outputs(drift: Mapping[str, OutputError]) -> RenderableType:
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("output", "drift, relative", "at most", "of what is allowed", ""):
         table.add_column(name, justify="left" if name in ("output", "") else "right")
     for name, off in drift.items():
         worst = f"{off.relative_l2:.1e}", f"{off.max_absolute:.1e}", f"{off.excess:.2g}"
-        table.add_row(name, *worst, "ok" if off.ok else "beyond")
+        table.add_row(Text(name), *worst, "ok" if off.ok else "beyond")
     return table
 
 
