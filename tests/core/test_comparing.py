@@ -350,7 +350,7 @@ def test_ctrl_c_ends_it_at_once_and_leaves_nothing(desk, tmp_path, monkeypatch):
     main = threading.main_thread().ident
 
     def interrupt():
-        while not list(tmp_path.glob("navigator-compare-*/1/job.json")):
+        while not list(tmp_path.glob("navigator-playoff-*/1/job.json")):
             time.sleep(0.02)
         signal.pthread_kill(main, signal.SIGINT)
 
@@ -368,7 +368,8 @@ def test_ctrl_c_ends_it_at_once_and_leaves_nothing(desk, tmp_path, monkeypatch):
 
 def test_progress_is_shown_where_it_is_wanted(desk, even, monkeypatch, capfd):
     monkeypatch.setenv("NAVIGATOR_PROGRESS", "1")
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes it for a terminal
     compare(desk("a"), desk("a"))
     shown = capfd.readouterr()
     assert shown.out == ""
-    assert "measuring" in shown.err
+    assert "measuring A against B at batch size 1" in shown.err

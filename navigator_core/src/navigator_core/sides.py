@@ -42,6 +42,7 @@ def side(label: str, given: Any, runner: str | None, trust: bool) -> Side:
     """
     if isinstance(given, str | os.PathLike):
         given = reopen(Path(given).expanduser(), trust=trust)
+    inputs: tuple[Arrays, ...]
     if isinstance(given, Package):
         name, made, signature = str(given.path), given.report, given.signature
         inputs = tuple(signature.unbind(call.args, call.kwargs) for call in given.samples)
