@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from navigator_core.api import (
         add_environment,
         call,
+        compare,
         environments,
         formats,
         graph,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         runners,
     )
     from navigator_core.candidates import Candidate, LoadedCandidate
+    from navigator_core.comparison import Compared, Comparison, Pace
     from navigator_core.errors import (
         Interrupted,
         NavigatorError,
@@ -51,6 +53,7 @@ _WHERE = {
     "navigator_core.api": (
         "add_environment",
         "call",
+        "compare",
         "environments",
         "formats",
         "graph",
@@ -63,6 +66,7 @@ _WHERE = {
         "runners",
     ),
     "navigator_core.candidates": ("Candidate", "LoadedCandidate"),
+    "navigator_core.comparison": ("Compared", "Comparison", "Pace"),
     "navigator_core.errors": (
         "Interrupted",
         "NavigatorError",
@@ -86,6 +90,8 @@ __version__ = "0.1.0"
 __all__ = [
     "Call",
     "Candidate",
+    "Compared",
+    "Comparison",
     "Dim",
     "Duel",
     "Estimate",
@@ -98,6 +104,7 @@ __all__ = [
     "NothingCorrectError",
     "Objective",
     "OutputError",
+    "Pace",
     "Package",
     "PackageError",
     "Plan",
@@ -110,6 +117,7 @@ __all__ = [
     "Verdict",
     "add_environment",
     "call",
+    "compare",
     "environments",
     "formats",
     "graph",

@@ -15,6 +15,8 @@ from navigator_core.plugins import Plugins
 from navigator_core.signature import Call
 
 if TYPE_CHECKING:
+    from navigator_core.candidates import Candidate
+    from navigator_core.comparison import Comparison
     from navigator_core.events import Event
     from navigator_core.forecast import Plan
     from navigator_core.gates import Metric
@@ -174,6 +176,57 @@ def load(path: str | Path, *, trust: bool = False) -> Package:
     from navigator_core.package import reopen
 
     return reopen(Path(path), trust=trust)
+
+
+def compare(
+    a: str | Path | Package | Report | Candidate,
+    b: str | Path | Package | Report | Candidate,
+    *,
+    samples: Any = None,
+    batch_sizes: Iterable[int] | None = None,
+    runner: str | None = None,
+    tolerance: Tolerance | Mapping[str, Tolerance] | None = None,
+    latency_ratio: float | None = None,
+    memory_ratio: float | None = None,
+    size_ratio: float | None = None,
+    trust: bool = False,
+) -> Comparison:
+    """Say whether B may take A's place: as fast, as small, and with the same answers.
+
+    The best candidate of each that was stored is called with the same samples, each in a process of its own, and then
+    timed against the other in rounds of fresh processes that take turns. Nothing is kept.
+
+    Args:
+        a: what is in use: the path of a ``.nav`` package, a package, a report, or one candidate of either.
+        b: what is to replace it.
+        samples: as of `optimize`; default: those that both packages hold.
+        batch_sizes: default: those that both measured.
+        runner: compare the candidate of this runner instead of the best.
+        tolerance: how far B's outputs may be from A's in every element; default: the bars of both together.
+        latency_ratio: how many times A's time B may take; default 1.03, which a restart alone may make.
+        memory_ratio: how many times A's memory B may take; default: that does not decide.
+        size_ratio: how many times the size of A's artifact that of B may have; default: that does not decide.
+        trust: as of `load`, for both.
+
+    Raises:
+        RequestError: they take or return something else, or the request cannot be met; the message says what.
+        PackageError: a package cannot be read or trusted, or its candidate cannot be loaded here.
+        NavigatorError: one of them fails here, so that there is nothing to compare.
+        Interrupted: Ctrl-C or SIGTERM.
+    """
+    from navigator_core import comparing
+
+    allowed = {} if latency_ratio is None else {"latency_ratio": latency_ratio}
+    asked = comparing.Asked(
+        batch_sizes=None if batch_sizes is None else tuple(batch_sizes),
+        runner=runner,
+        tolerance=tolerance,
+        memory_ratio=memory_ratio,
+        size_ratio=size_ratio,
+        trust=trust,
+        **allowed,
+    )
+    return comparing.compare(a, b, samples, asked)
 
 
 def formats() -> Mapping[str, Format | Framework]:

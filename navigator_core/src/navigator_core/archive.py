@@ -26,6 +26,7 @@ from navigator_core.errors import PackageError
 from navigator_core.member_names import check_names
 from navigator_core.migrations import SCHEMA
 from navigator_core.refusal import RefusedError, plainly, require
+from navigator_core.replacing import replacing
 
 MANIFEST = "manifest.json"
 _LARGEST_MANIFEST = 8 * 2**20
@@ -145,20 +146,12 @@ def write(path: Path, manifest: Mapping[str, Any], files: Mapping[str, Path | by
     reserved = sorted({"schema", "navigator", "files"} & manifest.keys())
     if reserved:
         raise ValueError(f"the manifest's {reserved[0]!r} is written by the archive itself")
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     with _blaming(path):
         require(not path.is_dir(), "is a folder; expected the name of a file")
         sources = dict(sorted(_members(files)))
         check_names([MANIFEST, *sources])
-        try:
-            with temporary.open("xb") as file:
-                _fill(file, manifest, sources, seal)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            with suppress(OSError):
-                temporary.unlink()
+        with replacing(path) as file:
+            _fill(file, manifest, sources, seal)
     return path
 
 

@@ -400,7 +400,7 @@ def _launch(kind: Kind) -> _Worker:
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C reaches us, and we end the worker
             )
-        except OSError:
+        except BaseException:  # Ctrl-C, too: a worker that was started already ends with this end of its stream
             ours.close()
             raise
     active = _Worker(process, ours)

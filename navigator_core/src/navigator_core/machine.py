@@ -45,35 +45,15 @@ class Machine:
     device: DeviceInfo
 
     def worker(self, declared: Declared, source: Source | None = None) -> Kind:
-        """The kind of worker for this declaration: its environment's interpreter, and the modules it imports once.
-
-        The conversions of a plugin share a worker. Runners share one only where they share a module: what the others
-        import is none of their memory. Steps on a live ``source`` have workers with the modules of its classes.
-        """
-        owner = self.plugins.owner(declared)
-        theirs = set(shipping.modules(source)) if source is not None else set()
-        if owner.name == "core":
-            return Kind(tuple(sorted(theirs)))
-        modules = {_module(declared)}
-        if not isinstance(declared, Runner):
-            conversions: tuple[Declared, ...] = (*self.plugins.exporters, *self.plugins.converters)
-            usable = [one for one in conversions if availability.missing(one.requirements) is None]
-            modules |= {_module(one) for one in usable if self.plugins.owner(one) == owner}
-        sources = {
-            value.source.target
-            for value in self.plugins.formats.values()
-            if isinstance(value, Framework) and self.plugins.owner(value) == owner
-        }
-        return Kind(tuple(sorted(modules | sources | theirs)), self.plugins.interpreter(declared))
+        """See `worker_of`."""
+        return worker_of(self.plugins, declared, source)
 
     def _declared(self) -> Sequence[Declared]:
         return [*self.plugins.exporters, *self.plugins.converters, *self.plugins.runners.values()]
 
     def kinds(self, declared: Declared) -> Kinds:
-        """The kinds of tensor where this declaration runs."""
-        environment = elsewhere.environment_of(declared)
-        known = self.plugins if environment is None else self.plugins.environments[environment]
-        return Kinds(declared=tuple(known.tensors.values()))
+        """See `kinds_of`."""
+        return kinds_of(self.plugins, declared)
 
     def profilers(self, declared: Declared) -> tuple[ProfilerUse, ...]:
         """The profilers that work where this declaration runs, on this device.
@@ -106,6 +86,36 @@ class Machine:
         if environment is not None:
             return self.plugins.environments[environment].versions_of(declared)
         return keys.versions(declared, self.plugins.owner(declared))
+
+
+def worker_of(plugins: Plugins, declared: Declared, source: Source | None = None) -> Kind:
+    """The kind of worker for a declaration: its environment's interpreter, and the modules it imports once.
+
+    The conversions of a plugin share a worker. Runners share one only where they share a module: what the others
+    import is none of their memory. Steps on a live ``source`` have workers with the modules of its classes.
+    """
+    owner = plugins.owner(declared)
+    theirs = set(shipping.modules(source)) if source is not None else set()
+    if owner.name == "core":
+        return Kind(tuple(sorted(theirs)))
+    modules = {_module(declared)}
+    if not isinstance(declared, Runner):
+        conversions: tuple[Declared, ...] = (*plugins.exporters, *plugins.converters)
+        usable = [one for one in conversions if availability.missing(one.requirements) is None]
+        modules |= {_module(one) for one in usable if plugins.owner(one) == owner}
+    sources = {
+        value.source.target
+        for value in plugins.formats.values()
+        if isinstance(value, Framework) and plugins.owner(value) == owner
+    }
+    return Kind(tuple(sorted(modules | sources | theirs)), plugins.interpreter(declared))
+
+
+def kinds_of(plugins: Plugins, declared: Declared) -> Kinds:
+    """The kinds of tensor where a declaration runs."""
+    environment = elsewhere.environment_of(declared)
+    known = plugins if environment is None else plugins.environments[environment]
+    return Kinds(declared=tuple(known.tensors.values()))
 
 
 def _module(declared: Declared) -> str:

@@ -65,7 +65,7 @@ class Package:
     def best(self) -> Candidate | None:
         """The first in order of merit that may win, is stored, trusted, and whose runner works here."""
         wins = (c for c in self.report.candidates if c.status == "ok" and c.reason is None)
-        return next((c for c in wins if _obstacle(c) is None), None)
+        return next((c for c in wins if obstacle(c) is None), None)
 
     @property
     def samples(self) -> Sequence[Call]:
@@ -82,7 +82,7 @@ class Package:
         """Load the best. Raises NothingCorrectError, holding for each candidate why it cannot be loaded here."""
         best = self.best
         if best is None:
-            branches = [BranchError(f"{c.name}: {_obstacle(c) or c.reason}") for c in self.report.candidates]
+            branches = [BranchError(f"{c.name}: {obstacle(c) or c.reason}") for c in self.report.candidates]
             raise NothingCorrectError(f"nothing in {self.path} can be loaded here:", branches)
         return best.load(device)
 
@@ -283,7 +283,7 @@ def _placed(candidate: Candidate, folder: _Folder, signature: Signature, trusted
     return evolve(candidate, path=path, home=Home(signature, locked=locked, keep=folder))
 
 
-def _obstacle(candidate: Candidate) -> str | None:
+def obstacle(candidate: Candidate) -> str | None:
     """Why a candidate of a package cannot be loaded here; None if nothing is known to stand in the way."""
     home: Home | None = candidate.home
     if candidate.recipe is None or home is None:

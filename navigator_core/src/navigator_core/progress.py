@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 from navigator_core.events import CandidateFinished, Event, RunFinished, RunStarted, StepFinished, StepStarted
 
@@ -66,3 +70,32 @@ class Display:
     def close(self) -> None:
         """Leave the terminal as it was."""
         self._progress.stop()
+
+
+Step = Callable[[str], AbstractContextManager[None]]
+
+
+@contextmanager
+def watching(total: int) -> Iterator[Step]:
+    """The built-in progress display over ``total`` steps; ``step(name)`` is one of them."""
+    shown = display()
+    begun = time.monotonic()
+
+    def tell(make: Callable[..., Event], **fields: Any) -> None:
+        for one in shown:
+            one(make(run="", elapsed=time.monotonic() - begun, **fields))
+
+    @contextmanager
+    def step(name: str) -> Iterator[None]:
+        tell(StepStarted, step=name, stage="profile")
+        start = time.monotonic()
+        yield
+        spent = time.monotonic() - start
+        tell(StepFinished, step=name, stage="profile", status="ok", reason=None, duration=spent, log=None)
+
+    try:
+        tell(RunStarted, steps=total)
+        yield step
+    finally:
+        for one in shown:
+            one.close()

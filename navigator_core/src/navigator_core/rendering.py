@@ -28,15 +28,25 @@ STYLES = {"ok": "green", "incorrect": "red", "failed": "red", "skipped": "yellow
 
 def text(report: Report, width: int | None = None) -> str:
     """The report as plain text; as wide as the terminal where there is one."""
-    stream = io.StringIO()
-    Console(file=stream, width=width or _width(), color_system=None, highlight=False).print(_whole(report))
-    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())
+    return as_text(_whole(report), width)
 
 
 def html(report: Report) -> str:
     """The report as a page that stands alone."""
+    return as_html(_whole(report))
+
+
+def as_text(whole: RenderableType, width: int | None = None) -> str:
+    """Plain text; as wide as the terminal where there is one."""
+    stream = io.StringIO()
+    Console(file=stream, width=width or _width(), color_system=None, highlight=False).print(whole)
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())
+
+
+def as_html(whole: RenderableType) -> str:
+    """A page that stands alone."""
     console = Console(file=io.StringIO(), record=True, width=WIDTH, highlight=False)
-    console.print(_whole(report))
+    console.print(whole)
     return console.export_html(inline_styles=True)
 
 
@@ -179,10 +189,13 @@ def _times(output: OutputError) -> float:
 
 def duration(estimate: Estimate) -> str:
     """A duration with its interval, in a unit that reads well: "1.23 ms ±1 %"."""
-    unit, factor = next(
-        ((u, f) for u, f in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)) if estimate.value * f >= 1), ("µs", 1e6)
-    )
-    return f"{estimate.value * factor:.3g} {unit} {_spread(estimate)}"
+    return f"{seconds(estimate.value)} {_spread(estimate)}"
+
+
+def seconds(value: float) -> str:
+    """A duration in a unit that reads well: "1.23 ms"."""
+    unit, factor = next(((u, f) for u, f in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)) if value * f >= 1), ("µs", 1e6))
+    return f"{value * factor:.3g} {unit}"
 
 
 def rate(estimate: Estimate) -> str:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from navigator_core import __version__
-from navigator_core.cli import arguments, env, workspace
-from navigator_core.errors import IN_A_WORKER, Interrupted, NavigatorError, NothingCorrectError, RequestError, unknown
+from navigator_core.cli import arguments, compare, env, workspace
+from navigator_core.errors import IN_A_WORKER, Interrupted, NavigatorError, NothingCorrectError, unknown
 
 if TYPE_CHECKING:
     from navigator_core.report import Report
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 NOTHING_CORRECT = MODEL_RAISED = 1
 WRONG_REQUEST = 2
 INTERRUPTED = {"SIGINT": 130, "SIGTERM": 143}
+
+RUNS = ("optimize", "profile")
+"""The commands that perform steps."""
 
 Command = Callable[..., Any]
 
@@ -37,8 +40,8 @@ class Commands(click.Group):
         except NavigatorError as error:
             _fail(ctx, str(error), WRONG_REQUEST)
         except KeyboardInterrupt as error:
-            code = INTERRUPTED[getattr(error, "signal", "SIGINT")]
-            _fail(ctx, "interrupted; the steps that were finished are kept in the workspace", code)
+            kept = "; the steps that were finished are kept in the workspace" if ctx.invoked_subcommand in RUNS else ""
+            _fail(ctx, f"interrupted{kept}", INTERRUPTED[getattr(error, "signal", "SIGINT")])
         except arguments.UserError as error:
             _fail(ctx, str(error), MODEL_RAISED, error.shown)
         except Exception as error:
@@ -153,7 +156,7 @@ def optimize(
     """
     from navigator_core import api
 
-    _check_targets(save, html)
+    arguments.check_targets(save, html)
     with _handed_over_if_interrupted(save, html, json_wanted), _nothing_on_stdout():
         source, given = arguments.model_and_samples(model, samples, shapes, ranges)
         report = api.optimize(source, given, **_keywords(**asked))
@@ -203,7 +206,7 @@ def profile(
     """Measure MODEL as it is, converting nothing."""
     from navigator_core import api
 
-    _check_targets(save, html)
+    arguments.check_targets(save, html)
     with _handed_over_if_interrupted(save, html, json_wanted), _nothing_on_stdout():
         source, given = arguments.model_and_samples(model, samples, shapes, ranges)
         report = api.profile(source, given, **_keywords(**asked))
@@ -236,13 +239,6 @@ def _keywords(
         "budget": arguments.budget(budget),
         "memory_limit": arguments.size(memory_limit),
     }
-
-
-def _check_targets(*paths: str | None) -> None:
-    """Asked before a run of minutes: may these be written?"""
-    for path in paths:
-        if path is not None and (not Path(path).absolute().parent.is_dir() or Path(path).is_dir()):
-            raise RequestError(f"cannot write {path!r}: its folder must exist, and it must be no folder itself")
 
 
 @contextlib.contextmanager
@@ -358,5 +354,6 @@ def doctor(workspace: str | None, json_wanted: bool) -> None:
     click.get_current_context().exit(1 if doctor.blocked(checks) else 0)
 
 
+commands.add_command(compare.command)
 commands.add_command(env.commands)
 commands.add_command(workspace.commands)

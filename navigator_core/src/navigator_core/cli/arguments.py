@@ -31,6 +31,13 @@ class UserError(Exception):
         self.shown = shown
 
 
+def check_targets(*paths: str | None) -> None:
+    """Asked before a run of minutes: may these be written?"""
+    for path in paths:
+        if path is not None and (not Path(path).absolute().parent.is_dir() or Path(path).is_dir()):
+            raise RequestError(f"cannot write {path!r}: its folder must exist, and it must be no folder itself")
+
+
 def model_and_samples(model: str, samples: str | None, shapes: Sequence[str], ranges: Sequence[str]) -> tuple[Any, Any]:
     """The model, a path or what a factory returns, and its samples: read, to be made up, the factory's, or None."""
     if samples is not None and (shapes or ranges):
