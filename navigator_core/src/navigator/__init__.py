@@ -44,7 +44,17 @@ if TYPE_CHECKING:
     from navigator_core.gates import Metric
     from navigator_core.package import Package
     from navigator_core.report import Report
-    from navigator_core.results import Duel, Estimate, Measurement, Objective, OutputError, Tolerance, Verdict
+    from navigator_core.results import (
+        Conditions,
+        Duel,
+        Estimate,
+        Measurement,
+        Objective,
+        OutputError,
+        SlowCalls,
+        Tolerance,
+        Verdict,
+    )
     from navigator_core.signature import Call, Dim, Signature, TensorSpec
 
 _WHERE = {
@@ -76,7 +86,17 @@ _WHERE = {
     "navigator_core.gates": ("Metric",),
     "navigator_core.package": ("Package",),
     "navigator_core.report": ("Report",),
-    "navigator_core.results": ("Duel", "Estimate", "Measurement", "Objective", "OutputError", "Tolerance", "Verdict"),
+    "navigator_core.results": (
+        "Conditions",
+        "Duel",
+        "Estimate",
+        "Measurement",
+        "Objective",
+        "OutputError",
+        "SlowCalls",
+        "Tolerance",
+        "Verdict",
+    ),
     "navigator_core.signature": ("Call", "Dim", "Signature", "TensorSpec"),
 }
 _MODULES = {name: module for module, names in _WHERE.items() for name in names}
@@ -86,6 +106,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Call",
     "Candidate",
+    "Conditions",
     "Dim",
     "Duel",
     "Estimate",
@@ -105,6 +126,7 @@ __all__ = [
     "Report",
     "RequestError",
     "Signature",
+    "SlowCalls",
     "TensorSpec",
     "Tolerance",
     "Verdict",
