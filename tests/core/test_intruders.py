@@ -66,9 +66,9 @@ def test_a_handful_of_calls_tells_nothing() -> None:
 def test_pages_that_a_call_touches_for_the_first_time_are_counted() -> None:
     counters = Counters()
     counters.mark()
-    block = np.ones(20_000_000)  # 40,000 pages
-    assert counters.since().faults > 1000
-    assert counters.since().faults < 1000
+    block = np.ones(20_000_000)  # 40,000 small pages, or 80 huge ones
+    assert counters.since().faults > 50
+    assert counters.since().faults < 50
     assert block[0] == 1
 
 

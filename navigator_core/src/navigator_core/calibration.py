@@ -10,10 +10,12 @@ import math
 import os
 import statistics
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+import numpy as np
 from attrs import frozen
 
 from navigator_core import keys, worker
@@ -141,7 +143,9 @@ class _Runner:
     def __init__(self, length: float) -> None:
         told, self._tell = os.pipe()
         self._said, say = os.pipe()
-        self._pid = os.fork()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of threads: the child needs none of theirs
+            self._pid = os.fork()
         if self._pid == 0:
             os.close(self._tell)
             _serve(told, say, length)
@@ -164,8 +168,6 @@ class _Runner:
 def _serve(told: int, say: int, length: float) -> NoReturn:
     """In the child: slices, until the end."""
     try:
-        import numpy as np
-
         block = np.linspace(0.0, 1.0, 1 << 15)  # 256 KiB, which fit a core's own cache, and one thread
         made = np.empty_like(block)
 
