@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import time
 from pathlib import Path
 
@@ -13,12 +14,13 @@ from navigator_core.testing import miniframework as mini
 
 @frozen
 class Pace:
-    """``seconds`` of each call and ``each`` of a row; every load is a letter in ``book``, and after ``lives`` of them a
-    load is the end.
+    """``seconds`` of each call and ``each`` of a row, give or take a share of ``jitter``; every load is a letter in
+    ``book``, and after ``lives`` of them a load is the end.
     """
 
     seconds: float = 0.0
     each: float = 0.0
+    jitter: float = 0.0
     book: str = ""
     lives: int = 1000
 
@@ -35,7 +37,7 @@ def load(source, options, context):
 
     def call(inputs):
         rows = len(next(iter(inputs.values())))
-        time.sleep(options.seconds + rows * options.each)
+        time.sleep((options.seconds + rows * options.each) * random.uniform(1 - options.jitter, 1 + options.jitter))
         return inner.call(inputs)
 
     return LoadedModel(call)
