@@ -46,6 +46,7 @@ BENCHMARKS = (
     "call_overhead",
     "optimize_time",
     "optimize_overhead",
+    "sweep",
     "resume",
     "worker_reuse",
     "winner",

@@ -1,22 +1,21 @@
 """Leaders compared side by side: real processes that take turns."""
 
 import sys
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import navigator as nav
-from navigator_core import FP32, Ref, Runner, Variant, hookimpl, playoff
+from navigator_core import playoff
 from navigator_core.contestant import measure_slice
 from navigator_core.events import StepFinished, StepStarted
-from navigator_core.testing import miniframework as mini
-from navigator_core.testing import using
+
+from . import paced
+from .paced import named
 
 HERE = str(Path(__file__).parent)
-SAMPLES = [np.ones((2, 4), np.float32), np.zeros((3, 4), np.float32)]
-PATH = "mini->mini-json->mini-npz[fp32] @ pacing"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -30,30 +29,7 @@ def importable():
 @pytest.fixture
 def optimize(importable, optimize):
     """A run with runners of these paces, by name."""
-    import pacing
-
-    def run(paces, **asked):
-        declared = Runner(
-            name="pacing",
-            formats=("mini-npz",),
-            implementation=Ref("pacing:load"),
-            options=pacing.Pace,
-            variants=[Variant(name, pacing.Pace(**pace), FP32) for name, pace in paces.items()],
-        )
-        plugin = SimpleNamespace(__name__="pacing plugin", declare_runners=hookimpl(lambda: [declared]))
-        weights = np.random.default_rng(0).standard_normal((4, 3)).astype("float32")
-        with using(mini, plugin):
-            return optimize(
-                mini.Model(weights, np.ones(3, "float32")),
-                SAMPLES,
-                **{"runners": ["pacing"], "precisions": ["fp32"], "batch_sizes": [1], **asked},
-            )
-
-    return run
-
-
-def named(name):
-    return f"{PATH}[{name}]"
+    return partial(paced.run, optimize)
 
 
 def test_leaders_take_turns_and_the_report_says_what_came_of_it(optimize, tmp_path):

@@ -71,6 +71,25 @@ def test_noise_is_answered_by_more_calls_until_the_target_is_met(spread: float) 
     assert len(timing.samples) >= 50
 
 
+@pytest.mark.parametrize(("shape", "phi"), [("normal", 0.0), ("lognormal", 0.0), ("two modes", 0.0), ("normal", 0.6)])
+def test_ending_as_soon_as_the_interval_is_narrow_leaves_the_truth_in_it_93_times_in_100(
+    shape: str, phi: float
+) -> None:
+    """Whoever looks often enough sees a narrow interval by luck; that must not cost more than the bar allows."""
+    rng = np.random.default_rng(13)
+    held = []
+    for _ in range(300):
+        z = rng.standard_normal(4000)
+        for i in range(1, 4000) if phi else ():
+            z[i] = phi * z[i - 1] + math.sqrt(1 - phi**2) * z[i]
+        slow = np.where(z < 2.05, 1.0, 3.0) if shape == "two modes" else 1.0  # 2 in a hundred
+        times = 1e-3 * slow * (1 + 0.1 * z if shape == "normal" else np.exp(0.1 * z))
+        machine = Machine(lambda i, times=times: float(times[i]))  # type: ignore[misc]
+        found = median(machine.time(seconds=10.0, max_calls=2000).samples)
+        held.append(found.low <= 1e-3 <= found.high)
+    assert np.mean(held) >= 0.93
+
+
 def test_a_closer_target_takes_more_calls() -> None:
     coarse, fine = (Machine(noisy(1e-4, 0.1)).time(seconds=10.0, target=target) for target in (0.02, 0.005))
     assert len(fine.samples) > 2 * len(coarse.samples)

@@ -19,11 +19,12 @@ from navigator_core import (
     serde,
     verification,
 )
+from navigator_core.calibration import Calibration
 from navigator_core.candidates import Candidate, Recipe
 from navigator_core.errors import NothingCorrectError, RequestError
 from navigator_core.loading import RunnerUse
 from navigator_core.report import Report, from_dict
-from navigator_core.results import Duel, Estimate, Measurement, Objective, OutputError, Tolerance, Verdict
+from navigator_core.results import Duel, Estimate, Measurement, Objective, OutputError, SlowCalls, Tolerance, Verdict
 from navigator_core.rules import Rules
 
 
@@ -223,6 +224,41 @@ def test_what_decides_is_shown_where_it_is_not_the_relative_error():
     }
     for text, output in shown.items():
         assert rendering.error_and_bar(attrs.evolve(HALF, verdict=Verdict(output.ok, {"y": output}, {}))) == text
+
+
+def test_slow_calls_are_said_once_where_they_are_most_and_a_few_are_not_worth_a_word():
+    few = attrs.evolve(measured(1, 1e-3, 2**27), slow=SlowCalls(1, 2.0, {"unknown": 1}))
+    some = attrs.evolve(few, batch_size=2, slow=SlowCalls(2, 3.0, {"unknown": 2}))
+    many = attrs.evolve(few, batch_size=4, slow=SlowCalls(6, 4.23, {"page faults": 1, "preempted": 5}))
+    told = rendering.text(attrs.evolve(REPORT, candidates=(attrs.evolve(ORT, measurements=(few, some, many)),)))
+    assert told.count("slow calls") == 1
+    assert (
+        f"slow calls: 5.0% of {ORT.name} at batch 4 took 4.2 times the median (1 page faults, 5 preempted); "
+        "1 % or more in 2 of 3 measurements, all of them counted"
+    ) in " ".join(told.split())
+    assert "slow calls" not in rendering.text(
+        attrs.evolve(REPORT, candidates=(attrs.evolve(ORT, measurements=(few,)),))
+    )
+
+
+def test_what_the_machine_can_tell_apart_is_part_of_the_environment():
+    known = Calibration(noise_floor=0.0234, timer_overhead=1.2e-7, rounds=8)
+    assert outcome.told_apart(known) == {
+        "noise floor": "2.3% between equals in a playoff of three rounds",
+        "timer overhead": "0.12 µs a call, not subtracted",
+    }
+    assert outcome.told_apart(None) == {}
+
+
+def test_where_reading_the_clock_is_a_part_of_the_calls_the_report_says_so():
+    known = Calibration(noise_floor=0.02, timer_overhead=1.2e-7, rounds=8)
+    tiny = attrs.evolve(EAGER, measurements=(measured(1, 5e-6, 2**20),))
+    assert outcome.hasty((EAGER, ORT), known) == []
+    assert outcome.hasty((tiny,), None) == []
+    assert outcome.hasty((ORT, tiny, attrs.evolve(tiny, name="another")), known) == [
+        f"timing a call adds 0.12 µs, the same for all: more than 2% of some calls of {EAGER.name} and 1 more, "
+        "which are farther apart than their ratios say"
+    ]
 
 
 def test_a_report_as_data(golden):

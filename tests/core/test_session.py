@@ -154,8 +154,23 @@ def test_a_step_is_stopped_when_the_budget_ends(make):
     active = make(budget=0.5)
     outcome, _ = active.perform("a->b", "convert", job("slow"), None)
     assert isinstance(outcome, Failed)
-    assert "time limit" in outcome.reason
+    assert (outcome.skipped, outcome.timed_out) == (True, True)
+    assert outcome.reason.startswith("the time budget was too short: it was stopped after ")
     assert active.elapsed < 5
+
+
+def test_a_step_that_is_too_slow_for_its_own_limit_has_failed(make):
+    outcome, _ = make().perform("a->b", "convert", job("slow"), None, timeout=0.5)
+    assert (outcome.skipped, outcome.timed_out) == (False, True)
+
+
+def test_a_step_in_this_process_is_begun_only_where_it_may_end_in_time(make):
+    active = make(budget=60.0)
+    outcome, _ = active.perform("a @ r", "verify", job(), None, here=True, takes=100.0)
+    assert outcome.skipped
+    assert "it may take 100.0 s in this process, where nothing can stop it, and 60.0 s were left" in outcome.reason
+    assert isinstance(active.perform("a @ r", "verify", job(), None, here=True, takes=1.0)[0], Done)
+    assert isinstance(active.perform("a @ r", "verify", job(), None, takes=100.0)[0], Done)  # a worker can be stopped
 
 
 def test_without_a_budget_there_is_always_time(make):

@@ -85,6 +85,24 @@ def test_intervals_of_tail_quantiles_hold_the_truth_at_least_93_times_in_100(
     assert answers.count(None) <= len(answers) / 3
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("n", [200, 500, 2000])
+@pytest.mark.parametrize("phi", [0.0, 0.2, 0.5, 0.8])
+@pytest.mark.parametrize("transform", [normal, lognormal, bimodal])
+def test_every_interval_holds_the_truth_at_least_93_times_in_100(
+    transform: Callable[[np.ndarray], np.ndarray], phi: float, n: int
+) -> None:
+    z = np.linspace(-8, 8, 200_001)
+    true_mean = float(np.average(transform(z), weights=np.exp(-z * z / 2)))
+    rows = transform(autoregressive(np.random.default_rng(21), 2000, n, phi))
+    assert share([inside(true_mean, mean(row)) for row in rows]) >= 0.93
+    for q in (0.5, 0.95, 0.99):
+        truth = float(transform(np.array(NormalDist().inv_cdf(q))))
+        answers = [inside(truth, quantile(row, q)) for row in rows]
+        if answers.count(None) <= len(answers) / 2:
+            assert share(answers) >= 0.93, q
+
+
 @pytest.mark.parametrize(("q", "needed"), [(0.5, 6), (0.95, 72), (0.05, 72), (0.99, 368), (0.999, 3688)])
 def test_a_quantile_is_given_from_the_count_that_can_support_it(q: float, needed: int) -> None:
     samples = np.random.default_rng(1).permutation(needed) + 1.0

@@ -1,5 +1,7 @@
 """Models in another arithmetic or memory layout: what is cast, what stays, and that the model given stays as it was."""
 
+from types import SimpleNamespace
+
 import attrs
 import pytest
 import torch
@@ -150,3 +152,16 @@ def test_half_precision_is_offered_where_there_is_a_gpu(tmp_path, monkeypatch):
     assert devices.bf16() is devices.fp16() is devices.gpu() is None
     monkeypatch.setattr(devices, "DRIVER_SIGNS", (tmp_path / "none",))
     assert "bfloat16" in devices.bf16()
+
+
+def test_a_gpu_says_how_fast_it_runs_by_the_drivers_own_program(monkeypatch, tmp_path):
+    program = tmp_path / "nvidia-smi"
+    program.write_text('#!/bin/sh\ntest "$1" = --id=GPU-abc && echo "1410 MHz, 1215 MHz, 1980 MHz, 41, [N/A], P0"\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(uuid="abc"))
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    found = devices.clocks("cuda:0")
+    assert (found["clocks.sm"], found["pstate"]) == ("1410 MHz", "P0")
+    assert "power.draw" not in found
+    program.write_text("#!/bin/sh\nexit 9\n")
+    assert devices.clocks("cuda:0") == {}

@@ -46,7 +46,17 @@ if TYPE_CHECKING:
     from navigator_core.gates import Metric
     from navigator_core.package import Package
     from navigator_core.report import Report
-    from navigator_core.results import Duel, Estimate, Measurement, Objective, OutputError, Tolerance, Verdict
+    from navigator_core.results import (
+        Conditions,
+        Duel,
+        Estimate,
+        Measurement,
+        Objective,
+        OutputError,
+        SlowCalls,
+        Tolerance,
+        Verdict,
+    )
     from navigator_core.signature import Call, Dim, Signature, TensorSpec
 
 _WHERE = {
@@ -80,7 +90,17 @@ _WHERE = {
     "navigator_core.gates": ("Metric",),
     "navigator_core.package": ("Package",),
     "navigator_core.report": ("Report",),
-    "navigator_core.results": ("Duel", "Estimate", "Measurement", "Objective", "OutputError", "Tolerance", "Verdict"),
+    "navigator_core.results": (
+        "Conditions",
+        "Duel",
+        "Estimate",
+        "Measurement",
+        "Objective",
+        "OutputError",
+        "SlowCalls",
+        "Tolerance",
+        "Verdict",
+    ),
     "navigator_core.signature": ("Call", "Dim", "Signature", "TensorSpec"),
 }
 _MODULES = {name: module for module, names in _WHERE.items() for name in names}
@@ -92,6 +112,7 @@ __all__ = [
     "Candidate",
     "Compared",
     "Comparison",
+    "Conditions",
     "Dim",
     "Duel",
     "Estimate",
@@ -112,6 +133,7 @@ __all__ = [
     "Report",
     "RequestError",
     "Signature",
+    "SlowCalls",
     "TensorSpec",
     "Tolerance",
     "Verdict",

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
 
 import attrs
 
-from navigator_core import jobs, serde, session
+from navigator_core import jobs, rivalry, session
 from navigator_core.artifact import Artifact
 from navigator_core.candidates import Candidate, Home, Recipe
 from navigator_core.conversion import Converted
 from navigator_core.declarations import Format
 from navigator_core.evaluation import Evaluated
-from navigator_core.events import CandidateFinished, Measured, Stage, StepStarted, StepStatus
-from navigator_core.execution import DEFAULT_TIMEOUT, Done, Failed, Job, Kind
+from navigator_core.events import CandidateFinished, Stage, StepStatus
+from navigator_core.execution import Done, Failed, Job, Kind
 from navigator_core.gating import Judged
 from navigator_core.meaning import Task
 from navigator_core.planning import Branch, Plan, Step
-from navigator_core.results import Measurement, Status
+from navigator_core.results import Status
 from navigator_core.session import Session
 
 REMEDIES = {
@@ -28,6 +27,8 @@ REMEDIES = {
     "skipped": "say what is right with verify=, which then decides, or make the source repeat itself",
     "incorrect": "leave it, or say what you accept with tolerance= or verify=",
 }
+
+MORE_TIME = "give it more time with budget="
 
 Artifacts = Mapping[str, Artifact | Failed]
 """By the step's name; a step after a failed one failed with it."""
@@ -69,7 +70,9 @@ def _convert(
     stage: Stage = "export" if before is None and task.subject.source.framework else "convert"
     here = task.subject.here and before is None
     room = before.size if before else _source_size(task.subject.source.path)
-    outcome, folder = active.perform(step.name, stage, job, key, here=here, timeout=_share(active), room=room)
+    outcome, folder = active.perform(
+        step.name, stage, job, key, here=here, timeout=active.share, room=room, takes=task.took
+    )
     if isinstance(outcome, Failed):
         return outcome if outcome.nothing_to_do else attrs.evolve(outcome, reason=f"{step.name}: {outcome.reason}")
     return made(step, outcome.value, folder, task)
@@ -91,24 +94,18 @@ def made(step: Step, converted: Converted, folder: Path, task: Task) -> Artifact
 
 def evaluate(plan: Plan, artifacts: Artifacts, task: Task, active: Session) -> tuple[Candidate, ...]:
     """A candidate for every branch, the unavailable ones included."""
-    return tuple(_finished(_evaluate(branch, artifacts, task, active), active) for branch in plan.branches)
+    candidates: list[Candidate] = []
+    for branch in plan.branches:
+        candidates.append(_evaluate(branch, artifacts, candidates, task, active))
+        active.tell(CandidateFinished, candidate=candidates[-1])
+    return tuple(candidates)
 
 
-def _finished(candidate: Candidate, active: Session) -> Candidate:
-    active.tell(CandidateFinished, candidate=candidate)
-    return candidate
-
-
-def _evaluate(branch: Branch, artifacts: Artifacts, task: Task, active: Session) -> Candidate:
+def _evaluate(
+    branch: Branch, artifacts: Artifacts, before: Sequence[Candidate], task: Task, active: Session
+) -> Candidate:
     subject = task.subject
-    blank = Candidate(
-        name=branch.name,
-        runner=branch.runner.name if branch.runner else "",
-        precision=branch.precision.name,
-        device=branch.device,
-        status="unavailable",
-        comparison=branch.comparison,
-    )
+    blank = _blank(branch)
     if branch.unavailable is not None or branch.runner is None:
         assert branch.unavailable is not None
         return attrs.evolve(blank, reason=branch.unavailable.reason, remedy=branch.unavailable.remedy)
@@ -123,27 +120,13 @@ def _evaluate(branch: Branch, artifacts: Artifacts, task: Task, active: Session)
             remedy=_remedy(artifact, budgeted=active.budget is not None),
             log=artifact.log,
         )
-    job, key = jobs.evaluation(branch, artifact, task, active.workspace.path)
-    entrant = job.argument.entrant
-
-    def heard(message: dict[str, Any]) -> None:
-        if message.get("stage") == "profile":
-            active.tell(StepStarted, step=branch.name, stage="profile")
-        if "measured" in message:
-            active.tell(Measured, candidate=branch.name, measurement=serde.from_data(message["measured"], Measurement))
-
-    def judge(found: Evaluated) -> tuple[StepStatus, str | None]:
-        return _status(found), found.reason
-
+    asked = rivalry.question(branch, artifact, before, task, active)
+    job, entrant = asked.job, asked.job.argument.entrant
     here = subject.here and artifact is None
-    timeout = _share(active)
-    outcome, _ = active.perform(
-        branch.name, "verify", job, key, here=here, heard=heard, judge=judge, keep=_lasting, timeout=timeout
-    )
-    if isinstance(outcome, Done) and outcome.cached:
-        for measurement in outcome.value.measurements:
-            active.tell(Measured, candidate=branch.name, measurement=measurement)
+    outcome = rivalry.perform(branch.name, asked, here, task.took, active)
     if isinstance(outcome, Done):
+        if outcome.value.unfinished and outcome.value.measurements:
+            active.notes.append(f"{branch.name}: {outcome.value.unfinished}")
         outcome = _gated(outcome, job, branch, task, active)
     declared = artifact.format if artifact else subject.identified.declared
     live = artifact is None and subject.source.framework is not None
@@ -166,6 +149,33 @@ def _evaluate(branch: Branch, artifacts: Artifacts, task: Task, active: Session)
     return _judged(whole, outcome, here, budgeted=active.budget is not None)
 
 
+def recall(
+    branch: Branch, artifact: Artifact | None, before: Sequence[Candidate], task: Task, active: Session
+) -> Candidate | None:
+    """A candidate as an earlier run left it, for those after it to be compared with; None where there is none.
+
+    ``before`` are those of the branches before it. What the user's gate in another environment says is left out.
+    """
+    asked = rivalry.question(branch, artifact, before, task, active)
+    found = active.recall(asked.job, asked.key)
+    if found is None:
+        return None
+    source = asked.job.argument.entrant.source
+    size = _size(source.path, artifact) if artifact or source.framework is None else None
+    return _judged(attrs.evolve(_blank(branch), size=size), Done(found[0], 0.0), here=False, budgeted=False)
+
+
+def _blank(branch: Branch) -> Candidate:
+    return Candidate(
+        name=branch.name,
+        runner=branch.runner.name if branch.runner else "",
+        precision=branch.precision.name,
+        device=branch.device,
+        status="unavailable",
+        comparison=branch.comparison,
+    )
+
+
 def _gated(
     outcome: Done[Evaluated], job: Job[Evaluated], branch: Branch, task: Task, active: Session
 ) -> Done[Evaluated] | Failed:
@@ -180,7 +190,7 @@ def _gated(
         return ("ok" if reason is None else "incorrect", reason)
 
     name = f"{branch.name} by the user's verify"
-    judged, _ = active.perform(name, "verify", *asked, judge=said, timeout=_share(active))
+    judged, _ = active.perform(name, "verify", *asked, judge=said, timeout=active.share)
     if isinstance(judged, Failed):
         return judged
     found: Judged = judged.value
@@ -195,16 +205,6 @@ def _gated(
     return attrs.evolve(outcome, value=whole)
 
 
-def _lasting(found: Evaluated) -> bool:
-    """Whether a later run may take it as it is: it may find the machine quiet, or have what a call lacked in this."""
-    return not found.disturbed and not found.failed
-
-
-def _share(active: Session) -> float | None:
-    """Half of what is left of a budget, so that a step that hangs leaves the others the rest."""
-    return None if active.budget is None else min(DEFAULT_TIMEOUT, max(1.0, active.left / 2))
-
-
 def _judged(candidate: Candidate, outcome: Done[Evaluated] | Failed, here: bool, *, budgeted: bool) -> Candidate:
     if isinstance(outcome, Failed):
         status: Status = "skipped" if outcome.skipped else "failed"
@@ -217,21 +217,16 @@ def _judged(candidate: Candidate, outcome: Done[Evaluated] | Failed, here: bool,
             recipe=None,
         )
     found = outcome.value
-    status = _status(found)
+    status = found.status
+    unmeasured = status == "skipped" and not found.unknown
     return attrs.evolve(
         candidate,
         status=status,
-        reason=found.reason,
-        remedy=REMEDIES.get(status),
+        reason=found.unfinished if unmeasured else found.reason,
+        remedy=MORE_TIME if unmeasured else REMEDIES.get(status),
         verdict=found.verdict,
         measurements=found.measurements,
     )
-
-
-def _status(found: Evaluated) -> Literal["ok", "failed", "skipped", "incorrect"]:
-    if found.reason is None:
-        return "ok"
-    return "failed" if found.failed else "skipped" if found.unknown else "incorrect"
 
 
 def _remedy(failed: Failed, *, budgeted: bool, here: bool = False) -> str | None:
@@ -241,9 +236,9 @@ def _remedy(failed: Failed, *, budgeted: bool, here: bool = False) -> str | None
     if failed.nothing_to_do:
         return "nothing has to be done: the other candidates do without it"
     if failed.log is None:
-        return "give it more time with budget=" if failed.skipped else None
+        return MORE_TIME if failed.skipped else None
     log = Path(os.path.relpath(failed.log)) if failed.log.is_relative_to(Path.cwd()) else failed.log
-    more = "give it more time with budget=, or " if failed.timed_out and budgeted else ""
+    more = f"{MORE_TIME}, or " if failed.timed_out and budgeted else ""
     alone = "" if here else f", or repeat the step alone: python {log.with_name('reproduce.py')}"
     return f"{more}read {log}{alone}"
 

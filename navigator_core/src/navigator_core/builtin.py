@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from navigator_core.conditions import cpu_model
 from navigator_core.declarations import (
     Context,
     Device,
@@ -60,7 +60,7 @@ def identify_model(model: Any) -> str | None:
 def cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[DeviceInfo]:
     """The one device "cpu": its model and number of cores, and the machine's memory in bytes."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return [DeviceInfo("cpu", f"{_model(cpuinfo)}, {os.cpu_count() or 1} cores", memory)]
+    return [DeviceInfo("cpu", f"{cpu_model(cpuinfo)}, {os.cpu_count() or 1} cores", memory)]
 
 
 def wall_clock(context: Context) -> Callable[[Callable[[], Any]], float]:
@@ -72,16 +72,3 @@ def _seconds(call: Callable[[], Any]) -> float:
     start = perf_counter()
     call()
     return perf_counter() - start
-
-
-def _model(cpuinfo: Path) -> str:
-    """x86 names its model; arm64 only numbers it, and there the architecture goes first."""
-    try:
-        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return platform.machine()
-    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    if facts.get("model name"):
-        return facts["model name"]
-    numbers = [f"{key} {facts[key]}" for key in ("CPU implementer", "CPU part") if facts.get(key)]
-    return " ".join([platform.machine(), *numbers])

@@ -178,10 +178,16 @@ class Tensors:
 
 @frozen(kw_only=True)
 class Device:
-    """A device kind; ``detect`` is ``() -> Sequence[DeviceInfo]``, asked in a worker."""
+    """A device kind; ``detect`` is ``() -> Sequence[DeviceInfo]``, asked in a worker.
+
+    ``clocks`` is ``(name) -> Mapping[str, str]``: how fast a device is set to run at this moment, in words such as
+    ``{"sm clock": "1410 MHz"}``. It is asked after each measurement, in the worker that has measured, and written down
+    with it; what the device does not tell is left out.
+    """
 
     kind: str
     detect: Ref
+    clocks: Ref | None = None
 
 
 @frozen

@@ -167,7 +167,7 @@ def _with(found: Plugins, name: str, python: str, there: Declared) -> Plugins:
         own: list[Any] = [_format(value, name) for value in one.formats if value.name not in found.formats]
         formats.update((value.name, value) for value in own)
         unseen = [device for device in one.devices if device.kind not in detected]
-        seen_there = [attrs.evolve(device, detect=_far(device.detect, name)) for device in unseen]
+        seen_there = [_device(device, name) for device in unseen]
         devices += seen_there
         for declared, built in _implemented(one, name, python):
             versions[id(declared)] = built.versions
@@ -212,6 +212,11 @@ def _identify(python: str, model: Any) -> str | None:
 
 def _far(ref: Ref, environment: str) -> FarRef:
     return FarRef(ref.target, environment)
+
+
+def _device(value: Device, name: str) -> Device:
+    clocks = None if value.clocks is None else _far(value.clocks, name)
+    return attrs.evolve(value, detect=_far(value.detect, name), clocks=clocks)
 
 
 def _format(value: Format, name: str) -> Format:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import math
 import os
 import pickle
 import selectors
@@ -85,8 +86,8 @@ class Failed:
     """A step that did not end well: one sentence why, seconds, and what it printed last.
 
     ``raised`` is the user's own exception where their model raised. ``skipped``: nothing went wrong; there was no time
-    left to start it or, with ``nothing_to_do``, nothing in the model for it to change. ``timed_out``: it was stopped at
-    its time limit.
+    left to start or to finish it or, with ``nothing_to_do``, nothing in the model for it to change. ``timed_out``: it
+    was stopped at its time limit; with ``skipped``, because of the time budget.
     """
 
     reason: str
@@ -117,10 +118,10 @@ class _Worker:
     pending: bytes = b""
     ready: bool = False
 
-    def wait(self) -> None:
+    def wait(self, deadline: float = math.inf) -> None:
         """Until it has imported what it is to import. Raises as `receive` does."""
         if not self.ready:
-            self.receive(time.monotonic() + START_TIMEOUT)
+            self.receive(min(deadline, time.monotonic() + START_TIMEOUT))
             self.ready = True
 
     def send(self, message: dict[str, Any]) -> None:
@@ -226,8 +227,10 @@ class Workers:
         over = False
         try:
             try:
-                active = self._worker(job.kind)
+                active = self._worker(job.kind, deadline)
             except TimeoutError:
+                if time.monotonic() >= deadline:
+                    raise
                 return f"was not begun: its worker was not ready after {START_TIMEOUT:.0f} s"
             active.send({"do": "run", "folder": str(folder), "memory": memory})
             while True:
@@ -250,12 +253,12 @@ class Workers:
             if not over:
                 self._end(job.kind)
 
-    def _worker(self, kind: Kind) -> _Worker:
+    def _worker(self, kind: Kind, deadline: float) -> _Worker:
         active = self._workers.get(kind)
         if active is None or active.process.poll() is not None:
             self._end(kind)
             active = self._workers[kind] = _launch(kind)
-        active.wait()
+        active.wait(deadline)
         return active
 
     def prepare(self, kind: Kind) -> None:

@@ -10,6 +10,7 @@ from attrs import frozen
 
 from navigator_core import branches, jobs, machine, meaning, planning, subjects
 from navigator_core.artifact import Artifact
+from navigator_core.candidates import Candidate
 from navigator_core.declarations import FP32
 from navigator_core.meaning import Task
 from navigator_core.planning import Branch, Step
@@ -94,9 +95,11 @@ def _cached(steps: tuple[Step, ...], tried: list[Branch], task: Task, session: S
             if (found := session.recall(job, key)) is not None:
                 artifacts[step.name] = branches.made(step, *found, task)
     done = list(artifacts)
+    known: list[Candidate] = []
     for branch in tried:
         if branch.step is None or branch.step in artifacts:
-            evaluated, key = jobs.evaluation(branch, artifacts.get(branch.step or ""), task, path)
-            if session.recall(evaluated, key) is not None:
+            candidate = branches.recall(branch, artifacts.get(branch.step or ""), known, task, session)
+            if candidate is not None:
                 done.append(branch.name)
+                known.append(candidate)
     return done

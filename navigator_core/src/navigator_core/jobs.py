@@ -8,6 +8,7 @@ from navigator_core import keys, selection, serde
 from navigator_core.artifact import Artifact
 from navigator_core.conversion import Conversion, Converted
 from navigator_core.declarations import Format, Ref
+from navigator_core.dominance import Rival
 from navigator_core.entrant import Entrant
 from navigator_core.evaluation import Evaluated, Evaluation
 from navigator_core.execution import Job
@@ -52,9 +53,9 @@ def conversion(step: Step, before: Artifact | None, task: Task, workspace: Path)
 
 
 def evaluation(
-    branch: Branch, artifact: Artifact | None, task: Task, workspace: Path
+    branch: Branch, artifact: Artifact | None, task: Task, workspace: Path, rivals: tuple[Rival, ...] = ()
 ) -> tuple[Job[Evaluated], str | None]:
-    """A candidate's verdict and measurements."""
+    """A candidate's verdict and measurements, in full; with ``rivals`` less of it, and the key says of which."""
     subject, machine, request = task.subject, task.machine, task.request
     assert branch.runner is not None
     declared = machine.plugins.runners[branch.runner.name]  # the plugin's own value: who owns it is known
@@ -82,6 +83,8 @@ def evaluation(
             calls=selection.calls_needed(request.objective),
             sweep=request.batch_sizes is None,
             check=request.check,
+            clocks=machine.clocks(declared),
+            rivals=rivals,
         ),
         result=Evaluated,
         preload=worker.preload,

@@ -72,6 +72,13 @@ class Machine:
             and obstacles.probed(profiler.requirements, self.survey) is None
         )
 
+    def clocks(self, declared: Declared) -> Ref | None:
+        """What tells how fast the device is set to run, where this declaration runs; None where nothing does."""
+        environment = elsewhere.environment_of(declared)
+        here = survey.kind(self.device.name)
+        known = (one for one in self.plugins.devices if one.kind == here and one.clocks is not None)
+        return next((one.clocks for one in known if elsewhere.environment_of(one.detect) == environment), None)
+
     def epsilons(self) -> dict[str, float]:
         """The unit roundoff of every precision that is known here, by name."""
         declared = {v.precision.name: v.precision.epsilon for d in self._declared() for v in d.variants if v.precision}

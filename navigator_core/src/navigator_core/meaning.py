@@ -7,7 +7,8 @@ from pathlib import Path
 import attrs
 from attrs import frozen
 
-from navigator_core import availability, gates, keys, obstacles, recognition, survey
+from navigator_core import availability, calibration, gates, keys, obstacles, recognition, survey
+from navigator_core.calibration import Calibration
 from navigator_core.declarations import Framework, Ref
 from navigator_core.entrant import Entrant
 from navigator_core.errors import RequestError
@@ -30,7 +31,8 @@ from navigator_core.subjects import Subject, required
 class Task:
     """All that is known before the first branch: who asked what of which model, on which machine, and what is right.
 
-    ``folder`` holds the reference's files, ``gate`` is the file of the user's ``verify``.
+    ``folder`` holds the reference's files, ``gate`` is the file of the user's ``verify``. ``took`` are the seconds in
+    which the source was asked what it means, ``calibration`` is what the machine can tell apart.
     """
 
     subject: Subject
@@ -39,6 +41,8 @@ class Task:
     reference: Reference
     folder: Path
     gate: Path | None = None
+    took: float = 0.0
+    calibration: Calibration | None = None
 
 
 def understand(subject: Subject, machine: Machine, request: Request, active: Session) -> Task:
@@ -60,7 +64,16 @@ def understand(subject: Subject, machine: Machine, request: Request, active: Ses
         value = attrs.evolve(value, metrics=_measured(gate, job, value, folder, subject, machine, active))
     request.tolerances(value.noise)
     gates.demand_of_source(request.verify, value.metrics)
-    return Task(subject=subject, machine=machine, request=request, reference=value, folder=folder, gate=gate)
+    return Task(
+        subject=subject,
+        machine=machine,
+        request=request,
+        reference=value,
+        folder=folder,
+        gate=gate,
+        took=outcome.duration,
+        calibration=calibration.learn(request.seconds, active),
+    )
 
 
 def recall(subject: Subject, machine: Machine, request: Request, active: Session) -> Task | None:

@@ -12,6 +12,7 @@ import navigator_core
 from navigator_core import availability, duels, planning, rules, selection, verification
 from navigator_core.artifact import Artifact
 from navigator_core.branches import Artifacts
+from navigator_core.calibration import Calibration
 from navigator_core.candidates import Candidate
 from navigator_core.declarations import Precision, Requirement
 from navigator_core.elsewhere import environment_of, spelt, split
@@ -20,6 +21,9 @@ from navigator_core.meaning import Task
 from navigator_core.report import Report
 from navigator_core.results import Duel
 from navigator_core.session import Session
+
+NOTICED = 0.02
+"""The part of a call from which on the time that it takes to read the clock is said."""
 
 
 def report(
@@ -37,7 +41,7 @@ def report(
     made = Report(
         candidates=selection.in_order(candidates, chosen),
         signature=value.signature.with_parameters(subject.samples.parameters),
-        environment=environment(machine),
+        environment={**environment(machine), **told_apart(task.calibration)},
         objective=request.objective,
         precision=asked.source,
         precisions=asked.precisions,
@@ -53,8 +57,33 @@ def report(
         reference_folder=task.folder,
         artifacts={name: one for name, one in artifacts.items() if isinstance(one, Artifact)},
     )
-    notes += offers(made)
+    notes += [*offers(made), *hasty(candidates, task.calibration)]
     return attrs.evolve(made, notes=tuple(dict.fromkeys(notes)))
+
+
+def told_apart(calibration: Calibration | None) -> dict[str, str]:
+    """What the machine can tell apart, as the environment has it."""
+    if calibration is None:
+        return {}
+    return {
+        "noise floor": f"{calibration.noise_floor:.1%} between equals in a playoff of three rounds",
+        "timer overhead": f"{1e6 * calibration.timer_overhead:.2f} µs a call, not subtracted",
+    }
+
+
+def hasty(candidates: Sequence[Candidate], calibration: Calibration | None) -> list[str]:
+    """What to say where calls are so short that reading the clock is a part of them."""
+    if calibration is None:
+        return []
+    overhead = calibration.timer_overhead
+    short = [c.name for c in candidates if any(overhead > NOTICED * m.p50.value for m in c.measurements)]
+    if not short:
+        return []
+    more = f" and {len(short) - 1} more" if len(short) > 1 else ""
+    return [
+        f"timing a call adds {1e6 * overhead:.2f} µs, the same for all: more than {NOTICED:.0%} of some calls of "
+        f"{short[0]}{more}, which are farther apart than their ratios say"
+    ]
 
 
 def _bars(candidates: Sequence[Candidate], task: Task) -> list[str]:

@@ -11,7 +11,8 @@ from functools import partial
 
 from attrs import frozen
 
-from navigator_core.results import Estimate, Measurement
+from navigator_core.intruders import Counters, Disturbance, slow_calls
+from navigator_core.results import Conditions, Estimate, Measurement, SlowCalls
 from navigator_core.statistics import has_trend, median, quantile, relative_half_width, throughput
 
 Clock = Callable[[], float]
@@ -24,17 +25,25 @@ FEWEST = 6
 _EARLIEST_STOP = 50
 """Calls before which a narrow interval ends nothing: the first few agree by luck too often."""
 
+FIRST_LOOK = 10
+"""Calls after which a rival that is far faster may end the timing."""
+
 _LITTER = 2000
 """New Python objects after which they are collected, between two calls."""
 
 
 @frozen
 class Timing:
-    """Seconds of single calls after ``warmup_calls`` others. ``unstable``: None, or why they say less than asked."""
+    """Seconds of single calls after ``warmup_calls`` others. ``unstable``: None, or why they say less than asked.
+
+    ``brief``: they were enough at the first look. ``slow`` are the calls that something seems to have disturbed.
+    """
 
     samples: tuple[float, ...]
     warmup_calls: int
     unstable: str | None
+    brief: bool = False
+    slow: SlowCalls | None = None
 
 
 def time_calls(
@@ -48,6 +57,8 @@ def time_calls(
     warmup_seconds: float | None = None,
     clock: Clock = time.perf_counter,
     measure: Measure | None = None,
+    turns: int = 1,
+    enough: Callable[[Estimate], str | None] = lambda _: None,
 ) -> Timing:
     """Time ``call(0)``, ``call(1)``, ... until the median is known to ``target``, or ``seconds`` are spent.
 
@@ -56,25 +67,41 @@ def time_calls(
     ``warmup_seconds`` (default: half of ``seconds``) after the first, which may compile for as long as it likes.
     At least ``min_calls`` are timed, unless that takes more than ``longest`` seconds, and 6 (the least that bound a
     median) in any case; at most ``max_calls``. Python's garbage collection runs between the calls, not in them. Noise
-    raises nothing.
+    raises nothing. ``turns`` inputs take turns.
+
+    ``enough`` is asked of the median once, after ten calls and a fifth of ``seconds``: a sentence ends the timing.
     """
     measure = measure or partial(_by_clock, clock)
     with _collecting_outside() as collect:
         warm = _warm_up(call, seconds / 2 if warmup_seconds is None else warmup_seconds, clock, measure)
         samples: list[float] = []
+        counters, disturbances = Counters(), list[Disturbance]()
+        why, looked = None, False
         began, next_look, sure = clock(), _EARLIEST_STOP, 0
+        counters.mark()
         while _more(len(samples), min_calls, clock() - began, longest) or (
             len(samples) < max_calls and clock() - began < seconds
         ):
             samples.append(measure(partial(call, len(warm) + len(samples))))
+            disturbances.append(counters.since())
             collect()
+            if not looked and len(samples) >= FIRST_LOOK and clock() - began >= seconds / 5:
+                looked, why = True, enough(median(samples))
+                if why is not None:
+                    break
             if len(samples) >= max(next_look, min_calls):
                 next_look = len(samples) + len(samples) // 5
                 sure = sure + 1 if relative_half_width(median(samples)) <= target else 0
                 if sure == 2:  # once may be luck: ending at the first narrow interval costs about 1 % of confidence
                     break
         spent = clock() - began
-    return Timing(tuple(samples), len(warm), _unstable(samples, target, spent))
+    return Timing(
+        tuple(samples),
+        len(warm),
+        why or _unstable(samples, target, spent),
+        brief=why is not None,
+        slow=slow_calls(samples, disturbances, turns),
+    )
 
 
 def quantity(call: Callable[[int], object], measure: Measure, repetitions: int = 11) -> Estimate:
@@ -88,6 +115,7 @@ def measurement(
     transfer: float | None,
     memory: Mapping[str, int],
     others: Mapping[str, Estimate] | None = None,
+    conditions: Conditions | None = None,
 ) -> Measurement:
     """All that is said about one candidate at one batch size, from the seconds of its single calls."""
     samples = timing.samples
@@ -102,6 +130,9 @@ def measurement(
         calls=len(samples),
         unstable=timing.unstable,
         others=others or {},
+        slow=timing.slow,
+        brief=timing.brief,
+        conditions=conditions,
     )
 
 

@@ -62,6 +62,7 @@ def _whole(report: Report) -> RenderableType:
     if others:
         parts.append(_others(others))
     parts += [Text(line) for line in _unstable(report)]
+    parts += [Text(line) for line in _slow(report)]
     parts += [Text(f"note: {note}") for note in report.notes]
     if report.bar:
         parts.append(Text(report.bar))
@@ -163,6 +164,23 @@ def _unstable(report: Report) -> list[str]:
                 if reason and words not in found:
                     found[words] = f"? {candidate.name} at batch {measurement.batch_size}: {reason}"
     return list(found.values())
+
+
+def _slow(report: Report) -> list[str]:
+    """Of the measurement with most of its calls far slower than the rest, how many and why; nothing below 1 %."""
+    every = [(c, m, m.slow) for c in report.candidates for m in c.measurements if m.slow is not None]
+    noticed = [
+        (slow.calls / m.calls, c.name, m.batch_size, slow) for c, m, slow in every if slow.calls >= m.calls / 100
+    ]
+    if not noticed:
+        return []
+    share, name, batch_size, worst = max(noticed, key=lambda one: one[0])
+    causes = ", ".join(f"{count} {cause}" for cause, count in worst.causes.items())
+    total = sum(len(c.measurements) for c in report.candidates)
+    return [
+        f"slow calls: {share:.1%} of {name} at batch {batch_size} took {worst.times:.2g} times the median ({causes}); "
+        f"1 % or more in {len(noticed)} of {total} measurements, all of them counted"
+    ]
 
 
 def error_and_bar(candidate: Candidate) -> str:

@@ -51,6 +51,7 @@ class Request:
     observe: Callable[[Event], None] | None = None
     seconds: float = DEFAULT_SECONDS
     check: bool = True
+    exhaustive: bool = False
 
     def plugins(self) -> Plugins:
         """What is installed."""
@@ -148,6 +149,7 @@ def checked(**asked: Any) -> Request:
         observe=observe,
         seconds=asked.get("seconds", DEFAULT_SECONDS),
         check=asked.get("check", True),
+        exhaustive=asked.get("exhaustive", False),
     )
 
 

@@ -22,6 +22,39 @@ class Estimate:
 
 
 @frozen
+class SlowCalls:
+    """Calls far slower than the rest, in one measurement; they count like all others.
+
+    ``calls`` is how many, ``times`` their median over the median of all calls. ``causes`` says what happened meanwhile,
+    as far as the kernel tells: calls by "preempted", "page faults" and "unknown".
+    """
+
+    calls: int
+    times: float
+    causes: Mapping[str, int]
+
+
+@frozen(kw_only=True)
+class Conditions:
+    """The machine while something was measured.
+
+    ``cpu`` is the processor's model, ``cores`` how many this process may use, ``megahertz`` how fast they ran at the
+    end. ``load`` is the system's average of a minute. ``others`` and ``stolen`` are the shares of all cores that other
+    processes, and other virtual machines, took meanwhile. ``device`` is what the device says of itself, such as its
+    clocks. None where the machine does not tell.
+    """
+
+    cpu: str
+    cores: int
+    governor: str | None = None
+    megahertz: float | None = None
+    load: float | None = None
+    others: float = 0.0
+    stolen: float = 0.0
+    device: Mapping[str, str] = Factory(dict)
+
+
+@frozen
 class Measurement:
     """One candidate at one batch size. Seconds, bytes, samples per second.
 
@@ -29,6 +62,8 @@ class Measurement:
     ``transfer`` is what bringing inputs in and outputs out takes beside that. ``memory`` is the peak above an empty
     worker, by "host" and device. ``unstable`` is None, or the sentence why the interval is wider than asked for.
     ``others`` are the quantities of plugins' profilers by name, such as "energy", each in its profiler's unit.
+    ``slow`` counts calls that took far longer than the rest, None where there were none. ``brief``: a rival is so much
+    faster that less was measured, as ``unstable`` says. ``conditions`` are the machine's meanwhile.
     """
 
     batch_size: int
@@ -41,6 +76,9 @@ class Measurement:
     calls: int
     unstable: str | None = None
     others: Mapping[str, Estimate] = Factory(dict)
+    slow: SlowCalls | None = None
+    brief: bool = False
+    conditions: Conditions | None = None
 
 
 def _share(tolerance: Tolerance, attribute: Attribute[float | None], value: float | None) -> None:

@@ -193,9 +193,14 @@ def select(
     return Selection(best.name, tuple(sorted(scored, key=lambda name: places[name])), ranking.refused, ties, why)
 
 
+def raced(objective: Objective) -> bool:
+    """Whether the median time of a call decides, so that a playoff may."""
+    return _quantity(objective) in RACED
+
+
 def leaders(scored: Sequence[Ranked], objective: Objective) -> list[Ranked]:
     """The first, with those whose measured times do not tell that they are slower, the best first."""
-    if _quantity(objective) not in RACED or not scored:
+    if not raced(objective) or not scored:
         return []
     least = _seconds(scored[0].measurement).high * REACH
     return [one for one in scored if _seconds(one.measurement).low <= least]
@@ -209,7 +214,7 @@ def _seconds(measurement: Measurement) -> Estimate:
 
 def _fits(duel: Duel, scored: Mapping[str, Ranked], objective: Objective) -> bool:
     """Whether a duel was about this question."""
-    if _quantity(objective) not in RACED or not {duel.candidate, duel.rival} <= set(scored):
+    if not raced(objective) or not {duel.candidate, duel.rival} <= set(scored):
         return False
     sizes = scored[duel.candidate].measurement.batch_size, scored[duel.rival].measurement.batch_size
     return sizes == duel.batch_sizes
@@ -257,7 +262,9 @@ def _score(candidate: Candidate, objective: Objective, limits: Iterable[Limit]) 
     name = _quantity(objective)
     measurements = _counting(candidate, objective)
     if not measurements:
-        return "was not measured" + ("" if objective.batch_size is None else f" at batch size {objective.batch_size}")
+        where = "" if objective.batch_size is None else f" at batch size {objective.batch_size}"
+        ended = next((f": {one.unstable}" for one in candidate.measurements[-1:] if one.brief), "")
+        return f"was not measured{where}{ended}"
     scores: list[Ranked] = []
     why = f"{name} was not measured"
     for measurement in measurements:

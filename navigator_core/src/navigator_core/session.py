@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import time
 import types
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -25,6 +27,11 @@ NEEDED = "prepare"
 """The stage without which there is nothing to report: no budget skips or stops it."""
 TOGETHER = "playoff"
 """The stage in which several candidates are loaded, each of which kept to the memory limit by itself."""
+SPENT = "the time budget was spent"
+CANNOT_STOP = (
+    "the time budget was nearly spent: it may take {takes:.1f} s in this process, where nothing can stop it, and "
+    "{left:.1f} s were left"
+)
 FULL = 2**20
 """Bytes: a disk with less than that is full."""
 
@@ -66,6 +73,11 @@ class Session:
         """Seconds of the budget that are left; infinite without a budget."""
         return float("inf") if self.budget is None else self.budget - self.elapsed
 
+    @property
+    def share(self) -> float | None:
+        """Half of what is left of a budget, so that a step that hangs leaves the others the rest; None without one."""
+        return None if self.budget is None else min(DEFAULT_TIMEOUT, max(1.0, self.left / 2))
+
     def tell(self, make: Callable[..., Event], **fields: Any) -> None:
         """Tell every observer; one that raises is set aside with a note. Preparations are for the display alone."""
         event = make(run=self.run.name, elapsed=self.elapsed, **fields)
@@ -90,16 +102,19 @@ class Session:
         keep: Callable[[T], bool] = lambda value: True,
         timeout: float | None = None,
         room: int = 0,
+        takes: float = 0.0,
     ) -> tuple[Outcome[T], Path]:
         """Perform a step, or find it done: its outcome, and the folder of what it made.
 
         ``key`` names it in the workspace; None: it is not to be found again. ``judge`` says how a value is reported,
         ``keep`` whether it is to be found again; one that is not comes without what the step made.
-        ``room`` are the bytes that it will need in the workspace. Raises Interrupted in the stage that is needed.
+        ``room`` are the bytes that it will need in the workspace, ``takes`` the seconds that it may take ``here``,
+        where nothing can stop it: with less left of the budget it is not begun. Raises Interrupted in the stage that is
+        needed.
         """
         self.tell(StepStarted, step=name, stage=stage)
         try:
-            outcome, made = self._outcome(name, stage, job, key, here, heard, keep, timeout, room)
+            outcome, made = self._outcome(name, stage, job, key, here, heard, keep, timeout, room, takes)
         except WorkspaceError as error:
             outcome, made = Failed(str(error), 0.0), self.run.folder
         except KeyboardInterrupt as error:
@@ -122,11 +137,14 @@ class Session:
         keep: Callable[[T], bool],
         timeout: float | None,
         room: int,
+        takes: float,
     ) -> tuple[Outcome[T], Path]:
         if key is not None and (found := self.find(key)) is not None:
             return attrs.evolve(_stored(found, job), cached=True), found
         if self.left <= 0 and stage != NEEDED:
-            return Failed("the time budget was spent", 0.0, skipped=True), self.run.folder
+            return Failed(SPENT, 0.0, skipped=True), self.run.folder
+        if here and self.left < takes and stage != NEEDED:
+            return Failed(CANNOT_STOP.format(left=self.left, takes=takes), 0.0, skipped=True), self.run.folder
         if room > self._free():
             return Failed(self._too_full(room), 0.0), self.run.folder
         folder = self.run.step_folder(name)
@@ -137,10 +155,11 @@ class Session:
 
         def build(output: Path) -> None:
             done = self.workers.run(job, folder, output, heard=heard, here=here, timeout=limit, memory=memory)
+            if isinstance(done, Failed) and done.timed_out and self.budget is not None and limit < DEFAULT_TIMEOUT:
+                done = attrs.evolve(done, skipped=True, reason=f"the time budget was too short: it {done.reason}")
             if isinstance(done, Failed) or (key is not None and not keep(done.value)):
                 raise _NotKeptError(done)
-            record = {"value": serde.to_data(done.value), "duration": done.duration, "log": str(folder / "log.txt")}
-            (output / RESULT).write_text(json.dumps(record))
+            _write(done, folder / "log.txt", output)
 
         try:
             with self.interruption.exposed():
@@ -179,6 +198,11 @@ class Session:
         """The folder of an object, built unless it is there; it stays, as this run uses it."""
         self.run.uses(key)
         return self.workspace.store(key, build, patience)
+
+    def keep(self, key: str, done: Done[Any]) -> None:
+        """Let a later run find what a step came to that is not kept under its own key; where it fits, else not."""
+        with contextlib.suppress(WorkspaceError, OSError):
+            self.store(key, partial(_write, done, self.run.folder / "log.txt"))
 
     def recall(self, job: Job[T], key: str | None) -> tuple[T, Path] | None:
         """What a step made when it was performed before, with its folder; None where it was not."""
@@ -229,6 +253,11 @@ class Session:
         self.run.close()
         for leave in self.at_end:
             leave()
+
+
+def _write(done: Done[Any], log: Path, output: Path) -> None:
+    record = {"value": serde.to_data(done.value), "duration": done.duration, "log": str(log)}
+    (output / RESULT).write_text(json.dumps(record))
 
 
 def _stored(folder: Path, job: Job[T]) -> Done[T]:

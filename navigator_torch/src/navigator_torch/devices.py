@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 from navigator_core import DeviceInfo
@@ -33,6 +34,24 @@ def cuda() -> list[DeviceInfo]:
         description = f"{card.name}, compute capability {card.major}.{card.minor}{driver}"
         found.append(DeviceInfo(f"cuda:{index}", description, int(card.total_memory)))
     return found
+
+
+CLOCKS = ("clocks.sm", "clocks.mem", "clocks.max.sm", "temperature.gpu", "power.draw", "pstate")
+
+
+def clocks(name: str) -> dict[str, str]:
+    """What nvidia-smi says of a device, "cuda:0", at this moment; nothing where that program does not answer."""
+    import torch
+
+    index = int(name.partition(":")[2] or 0)
+    uuid = getattr(torch.cuda.get_device_properties(index), "uuid", None)  # its own numbers are not those of torch
+    asked = ["nvidia-smi", f"--id=GPU-{uuid}", f"--query-gpu={','.join(CLOCKS)}", "--format=csv,noheader"]
+    try:
+        said = subprocess.run(asked, capture_output=True, text=True, timeout=5, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    values = [value.strip() for value in said.strip().split(",")]
+    return {field: value for field, value in zip(CLOCKS, values, strict=False) if value and value[0] != "["}
 
 
 def _driver() -> str:

@@ -90,7 +90,9 @@ def declare_tensors() -> list[Tensors]:
 
 @hookimpl
 def declare_devices() -> list[Device]:
-    return [Device(kind="cuda", detect=Ref("navigator_torch.devices:cuda"))]
+    return [
+        Device(kind="cuda", detect=Ref("navigator_torch.devices:cuda"), clocks=Ref("navigator_torch.devices:clocks"))
+    ]
 
 
 @hookimpl
