@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from navigator_core.gates import Metric
     from navigator_core.package import Package
     from navigator_core.report import Report
-    from navigator_core.results import Duel, Estimate, Measurement, Objective, OutputError, Tolerance, Verdict
+    from navigator_core.results import Duel, Estimate, Measurement, Objective, OutputError, Tolerance, Trial, Verdict
     from navigator_core.signature import Call, Dim, Signature, TensorSpec
 
 _WHERE = {
@@ -76,7 +76,16 @@ _WHERE = {
     "navigator_core.gates": ("Metric",),
     "navigator_core.package": ("Package",),
     "navigator_core.report": ("Report",),
-    "navigator_core.results": ("Duel", "Estimate", "Measurement", "Objective", "OutputError", "Tolerance", "Verdict"),
+    "navigator_core.results": (
+        "Duel",
+        "Estimate",
+        "Measurement",
+        "Objective",
+        "OutputError",
+        "Tolerance",
+        "Trial",
+        "Verdict",
+    ),
     "navigator_core.signature": ("Call", "Dim", "Signature", "TensorSpec"),
 }
 _MODULES = {name: module for module, names in _WHERE.items() for name in names}
@@ -107,6 +116,7 @@ __all__ = [
     "Signature",
     "TensorSpec",
     "Tolerance",
+    "Trial",
     "Verdict",
     "add_environment",
     "call",

@@ -91,15 +91,25 @@ def made(step: Step, converted: Converted, folder: Path, task: Task) -> Artifact
 
 def evaluate(plan: Plan, artifacts: Artifacts, task: Task, active: Session) -> tuple[Candidate, ...]:
     """A candidate for every branch, the unavailable ones included."""
-    return tuple(_finished(_evaluate(branch, artifacts, task, active), active) for branch in plan.branches)
+    return tuple(finished(candidate(branch, artifacts, task, active), active) for branch in plan.branches)
 
 
-def _finished(candidate: Candidate, active: Session) -> Candidate:
+def finished(candidate: Candidate, active: Session) -> Candidate:
+    """The candidate, when everybody has been told of it."""
     active.tell(CandidateFinished, candidate=candidate)
     return candidate
 
 
-def _evaluate(branch: Branch, artifacts: Artifacts, task: Task, active: Session) -> Candidate:
+def candidate(
+    branch: Branch,
+    artifacts: Artifacts,
+    task: Task,
+    active: Session,
+    *,
+    only: int | None = None,
+    stage: Stage = "verify",
+) -> Candidate:
+    """What comes of one branch, verified and measured; ``only`` is the one batch size to measure, None for all."""
     subject = task.subject
     blank = Candidate(
         name=branch.name,
@@ -123,7 +133,7 @@ def _evaluate(branch: Branch, artifacts: Artifacts, task: Task, active: Session)
             remedy=_remedy(artifact, budgeted=active.budget is not None),
             log=artifact.log,
         )
-    job, key = jobs.evaluation(branch, artifact, task, active.workspace.path)
+    job, key = jobs.evaluation(branch, artifact, task, active.workspace.path, only)
     entrant = job.argument.entrant
 
     def heard(message: dict[str, Any]) -> None:
@@ -138,7 +148,7 @@ def _evaluate(branch: Branch, artifacts: Artifacts, task: Task, active: Session)
     here = subject.here and artifact is None
     timeout = _share(active)
     outcome, _ = active.perform(
-        branch.name, "verify", job, key, here=here, heard=heard, judge=judge, keep=_lasting, timeout=timeout
+        branch.name, stage, job, key, here=here, heard=heard, judge=judge, keep=_lasting, timeout=timeout
     )
     if isinstance(outcome, Done) and outcome.cached:
         for measurement in outcome.value.measurements:

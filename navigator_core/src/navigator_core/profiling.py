@@ -74,7 +74,7 @@ def time_calls(
                 if sure == 2:  # once may be luck: ending at the first narrow interval costs about 1 % of confidence
                     break
         spent = clock() - began
-    return Timing(tuple(samples), len(warm), _unstable(samples, target, spent))
+    return Timing(tuple(samples), len(warm), instability(samples, target, spent))
 
 
 def quantity(call: Callable[[int], object], measure: Measure, repetitions: int = 11) -> Estimate:
@@ -102,6 +102,7 @@ def measurement(
         calls=len(samples),
         unstable=timing.unstable,
         others=others or {},
+        p90=quantile(samples, 0.9),
     )
 
 
@@ -175,7 +176,8 @@ def _collecting_outside() -> Iterator[Callable[[], None]]:
             gc.enable()
 
 
-def _unstable(samples: Sequence[float], target: float, spent: float) -> str | None:
+def instability(samples: Sequence[float], target: float, spent: float) -> str | None:
+    """Why seconds of calls, in order, say less than was asked; None where they do not."""
     calls = "1 call" if len(samples) == 1 else f"{len(samples)} calls"
     half = relative_half_width(median(samples))
     if math.isinf(half):

@@ -12,12 +12,15 @@ from navigator_core import (
     Exporter,
     Format,
     Framework,
+    Knob,
     Probe,
+    Profiler,
     Ref,
     Requirement,
     Runner,
     Tensors,
     Variant,
+    core_counts,
     hookimpl,
     type_names,
 )
@@ -50,6 +53,8 @@ HAS_GPU = Probe(
     Ref("navigator_torch.devices:gpu"),
     remedy="to search on a CPU all the same, which takes minutes: options={'@torch-compile': {'mode': 'max-autotune'}}",
 )
+
+THREADS = Knob("threads", core_counts(), devices=("cpu",))
 
 
 @hookimpl
@@ -176,6 +181,7 @@ def declare_runners() -> list[Runner]:
             requirements=(TORCH,),
             devices=DEVICES,
             tensors="torch",
+            knobs=(THREADS,),
         ),
         Runner(
             name="torch-compile",
@@ -192,6 +198,7 @@ def declare_runners() -> list[Runner]:
             requirements=(TORCH, COMPILER),
             devices=DEVICES,
             tensors="torch",
+            knobs=(THREADS,),
         ),
         Runner(
             name="torchscript",
@@ -205,6 +212,7 @@ def declare_runners() -> list[Runner]:
             requirements=(TORCH,),
             devices=DEVICES,
             tensors="torch",
+            knobs=(THREADS,),
         ),
         Runner(
             name="exported-program",
@@ -214,6 +222,7 @@ def declare_runners() -> list[Runner]:
             requirements=(TORCH,),
             devices=DEVICES,
             tensors="torch",
+            knobs=(THREADS,),
         ),
         Runner(
             name="aotinductor",
@@ -222,5 +231,28 @@ def declare_runners() -> list[Runner]:
             requirements=(TORCH,),
             devices=DEVICES,
             tensors="torch",
+        ),
+    ]
+
+
+@hookimpl
+def declare_profilers() -> list[Profiler]:
+    return [
+        Profiler(
+            name="device-time",
+            unit="s",
+            implementation=Ref("navigator_torch.profile:device_time"),
+            tensors="torch",
+            devices=("cuda",),
+            requirements=(TORCH,),
+        ),
+        Profiler(
+            name="torch-memory",
+            unit="B",
+            implementation=Ref("navigator_torch.profile:device_memory"),
+            tensors="torch",
+            memory="cuda",
+            devices=("cuda",),
+            requirements=(TORCH,),
         ),
     ]
