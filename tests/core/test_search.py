@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import navigator as nav
-from navigator_core import FP32, Knob, Ref, Runner, Variant, core_counts, hookimpl, search
+from navigator_core import FP32, Knob, Ref, Runner, Variant, core_counts, hookimpl, request, search
+from navigator_core import optimize as engine
 from navigator_core.errors import RequestError
 from navigator_core.events import CandidateFinished, StepFinished
 from navigator_core.results import Estimate
@@ -20,7 +21,7 @@ HERE = str(Path(__file__).parent)
 SAMPLES = [np.ones((2, 4), np.float32), np.zeros((3, 4), np.float32)]
 PATH = "mini->mini-json->mini-npz[fp32] @ turned"
 KNOBS = (
-    Knob("seconds", (0.008, 0.001)),
+    Knob("seconds", (0.04, 0.002)),
     Knob("off", (1.0,)),
     Knob("odd", (1, 2)),
 )
@@ -34,12 +35,14 @@ def importable():
         yield
 
 
-@pytest.fixture
-def run(importable, optimize):
-    """A run with a search, by one runner with knobs."""
+@pytest.fixture(scope="module")
+def run(importable, tmp_path_factory):
+    """A run with a search, by one runner with knobs, in a workspace of its own."""
     import turning
 
     def go(knobs=KNOBS, setting=None, **asked):
+        folder = tmp_path_factory.mktemp("search")
+        asked = {"workspace": folder, "seconds": 0.1, "batch_sizes": [1, 2], "search": True, **asked}
         declared = Runner(
             name="turned",
             formats=("mini-npz",),
@@ -51,19 +54,23 @@ def run(importable, optimize):
         plugin = SimpleNamespace(__name__="turning plugin", declare_runners=hookimpl(lambda: [declared]))
         weights = np.random.default_rng(0).standard_normal((4, 3)).astype("float32")
         with using(mini, plugin):
-            return optimize(
-                mini.Model(weights, np.ones(3, "float32")),
-                SAMPLES,
-                **{"runners": ["turned"], "precisions": ["fp32"], "search": True, **asked},
-            )
+            model = mini.Model(weights, np.ones(3, "float32"))
+            wanted = request.checked(runners=["turned"], precisions=["fp32"], **asked)
+            return engine.optimize(model, SAMPLES, wanted)
 
     return go
 
 
-def test_a_better_setting_becomes_a_candidate_of_its_own_and_the_best(run):
-    events = []
-    report = run(observe=events.append)
-    assert report.best.name == f"{PATH}[seconds=0.001]"
+@pytest.fixture(scope="module")
+def searched(run, tmp_path_factory):
+    """The report of a whole search, what was told of it, and its workspace."""
+    events, workspace = [], tmp_path_factory.mktemp("workspace")
+    return run(observe=events.append, workspace=workspace), events, workspace
+
+
+def test_a_better_setting_becomes_a_candidate_of_its_own_and_the_best(searched):
+    report, events, _ = searched
+    assert report.best.name == f"{PATH}[seconds=0.002]"
     assert report.best.status == "ok"
     assert report.best.verdict.ok
     assert [m.batch_size for m in report.best.measurements] == [1, 2]
@@ -73,25 +80,25 @@ def test_a_better_setting_becomes_a_candidate_of_its_own_and_the_best(run):
         assert loaded(SAMPLES[0]).shape == (2, 3)
 
 
-def test_every_setting_that_is_tried_is_verified_and_told(run):
-    report = run()
+def test_every_setting_that_is_tried_is_verified_and_told(searched):
+    report, _, _ = searched
     tried = {trial.setting: trial for trial in report.trials}
     assert list(tried) == [
-        "seconds=0.008",
-        "seconds=0.001",
-        "seconds=0.001,off=1.0",
-        "seconds=0.001,odd=1",
-        "seconds=0.001,odd=2",
+        "seconds=0.04",
+        "seconds=0.002",
+        "seconds=0.002,off=1.0",
+        "seconds=0.002,odd=1",
+        "seconds=0.002,odd=2",
     ]
-    assert [trial.setting for trial in report.trials if trial.better] == ["seconds=0.001"]
-    wrong = tried["seconds=0.001,off=1.0"]
+    assert [trial.setting for trial in report.trials if trial.better] == ["seconds=0.002"]
+    wrong = tried["seconds=0.002,off=1.0"]
     assert wrong.status == "incorrect"
     assert wrong.reason is not None
     assert (wrong.value, wrong.better) == (None, False)
-    assert tried["seconds=0.008"].value.value > tried["seconds=0.008"].before.value
+    assert tried["seconds=0.04"].value.value > tried["seconds=0.04"].before.value
     assert {trial.batch_size for trial in report.trials} == {1}
     assert all(trial.candidate == PATH for trial in report.trials)
-    assert f"search: {PATH} at batch 1: 5 settings tried, 1 of them not right; seconds=0.001: latency 0." in " ".join(
+    assert f"search: {PATH} at batch 1: 5 settings tried, 1 of them not right; seconds=0.002: latency 0." in " ".join(
         str(report).split()
     )
 
@@ -99,11 +106,11 @@ def test_every_setting_that_is_tried_is_verified_and_told(run):
 def test_throughput_is_searched_at_the_batch_size_that_is_best_for_it(run):
     report = run(KNOBS[:1], objective=nav.Objective(maximize="throughput"))
     assert {trial.batch_size for trial in report.trials} == {2}
-    assert report.best.name == f"{PATH}[seconds=0.001]"
+    assert report.best.name == f"{PATH}[seconds=0.002]"
 
 
 def test_where_nothing_is_better_all_stays_as_it_was(run):
-    report = run((Knob("seconds", (0.02,)),))
+    report = run((Knob("seconds", (0.04,)),))
     assert report.best.name == PATH
     assert [trial.better for trial in report.trials] == [False]
     assert "1 setting tried; none is better than its own" in " ".join(str(report).split())
@@ -116,7 +123,7 @@ def test_without_search_nothing_is_tried(run):
 
 
 def test_what_the_user_has_set_stays(run):
-    report = run(options={"@turned": {"seconds": 0.004}})
+    report = run(options={"@turned": {"seconds": 0.02}})
     assert [trial.setting for trial in report.trials] == ["off=1.0", "odd=1", "odd=2"]
 
 
@@ -125,9 +132,10 @@ def test_values_that_do_not_go_together_are_passed_over(run):
     assert [trial.setting for trial in report.trials] == ["odd=2"]
 
 
-def test_a_later_run_finds_every_setting_again(run):
-    first, events = run(), []
-    again = run(observe=events.append)
+def test_a_later_run_finds_every_setting_again(run, searched):
+    first, _, workspace = searched
+    events = []
+    again = run(observe=events.append, workspace=workspace)
     assert [event.status for event in events if isinstance(event, StepFinished) and event.stage == "search"] == [
         "cached",
         "cached",
@@ -140,14 +148,14 @@ def test_a_later_run_finds_every_setting_again(run):
     assert again.best.name == first.best.name
 
 
-def test_a_search_ends_with_its_share_of_the_time_and_the_same_call_goes_on(run, monkeypatch):
+def test_a_search_ends_with_its_share_of_the_time_and_the_same_call_goes_on(run, monkeypatch, tmp_path):
     clock = iter([0.0, 0.0, 1e9, 1e9])
     with monkeypatch.context() as patch:
         patch.setattr(search, "time", SimpleNamespace(monotonic=lambda: next(clock, 1e9)))
-        report = run()
+        report = run(KNOBS[:1], workspace=tmp_path)
     assert len(report.trials) == 1
     assert any(note.startswith("the search ended after 1 settings") for note in report.notes), report.notes
-    assert len(run().trials) == 5
+    assert len(run(KNOBS[:1], workspace=tmp_path).trials) == 2
 
 
 def test_a_runner_without_knobs_is_said_to_have_none(run):
@@ -156,11 +164,11 @@ def test_a_runner_without_knobs_is_said_to_have_none(run):
     assert any(note.startswith("there was nothing to search") for note in report.notes)
 
 
-def test_trials_are_kept_in_a_package(run, tmp_path):
-    report = run()
+def test_trials_are_kept_in_a_package(searched, tmp_path):
+    report, _, _ = searched
     opened = nav.load(report.save(tmp_path / "model.nav")).report
     assert opened.trials == report.trials
-    assert json.loads(json.dumps(opened.to_dict()))["trials"][0]["setting"] == "seconds=0.008"
+    assert json.loads(json.dumps(opened.to_dict()))["trials"][0]["setting"] == "seconds=0.04"
     assert opened.best_name == report.best_name
 
 

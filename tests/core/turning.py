@@ -16,7 +16,7 @@ contention.NOTICEABLE = float("inf")  # what others disturb is measured again, w
 class Setting:
     """``seconds`` of each call; ``off`` is added to its outputs; ``even`` refuses odd values of ``odd``."""
 
-    seconds: float = 0.004
+    seconds: float = 0.02
     off: float = 0.0
     even: bool = False
     odd: int = attribute(default=0, validator=validators.instance_of(int))
@@ -51,7 +51,7 @@ def load_with_one_buffer(source, options, context):
 
     def call(inputs):
         shared[x.name] = inputs[x.name]
-        time.sleep(0.002)
+        time.sleep(0.01)
         found = inner.call(shared)
         return found
 

@@ -115,16 +115,14 @@ class _Crowd:
 
     def run(self) -> list[list[_Ended]]:
         """Every caller's calls; at least one each. Raises what one raises."""
-        barrier = threading.Barrier(len(self._calls), action=self._begin)
-        _at_once([partial(self._work, place, barrier) for place in range(len(self._calls))], self._leave.set)
+        _at_once([partial(self._work, place) for place in range(len(self._calls))], self._begin, self._leave.set)
         return self._rows
 
     def _begin(self) -> None:
         self.began = self._clock()
 
-    def _work(self, place: int, barrier: threading.Barrier) -> None:
+    def _work(self, place: int) -> None:
         call, row = self._calls[place], self._rows[place]
-        barrier.wait()
         try:
             while True:
                 latency = self._measure(partial(call, self._first + place + len(row)))  # others have other inputs
@@ -147,15 +145,21 @@ def _by_clock(clock: Clock, call: Callable[[], object]) -> float:
     return clock() - start
 
 
-def _at_once(tasks: Sequence[Callable[[], object]], leave: Callable[[], None] = lambda: None) -> None:
+def _at_once(
+    tasks: Sequence[Callable[[], object]],
+    begin: Callable[[], None] = lambda: None,
+    leave: Callable[[], None] = lambda: None,
+) -> None:
     """Run each in a thread of its own and wait for all of them, with ``leave()`` first if the wait is interrupted.
 
-    Raises what the first of them raised.
+    They begin when all threads are there, after ``begin()``. Raises what the first of them raised.
     """
     raised: list[BaseException] = []
+    barrier = threading.Barrier(len(tasks), action=begin)
 
     def attempt(task: Callable[[], object]) -> None:
         try:
+            barrier.wait()
             task()
         except BaseException as error:  # it is raised where it is waited for
             raised.append(error)
@@ -166,6 +170,9 @@ def _at_once(tasks: Sequence[Callable[[], object]], leave: Callable[[], None] = 
             thread.start()
         for thread in threads:
             thread.join()
+    except BaseException:
+        barrier.abort()  # those that have not begun would wait for the others for good
+        raise
     finally:
         leave()
     if raised:

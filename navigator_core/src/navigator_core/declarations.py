@@ -66,6 +66,10 @@ BF16 = Precision("bf16", 2.0**-8)
 INT8 = Precision("int8", 2.0**-8)
 
 
+def _several(values: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple(values)
+
+
 def _names(value: str | Sequence[str]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
 
@@ -234,7 +238,7 @@ class Knob:
     """
 
     field: str
-    values: tuple[Any, ...] = attrs.field(converter=tuple)
+    values: tuple[Any, ...] = attrs.field(converter=_several)
     devices: tuple[str, ...] = attrs.field(default=(), converter=_names)
 
 
