@@ -66,6 +66,8 @@ def entry(key: str, declared: Any, alone: bool = True) -> Iterator[str]:
             words = "str" if get_origin(kind) is Literal else inspect.formatannotation(kind).replace("|", "or")
             yield f"| `{field.name}` | {words} | `{field.default!r}` | {', '.join(allowed(field.validator))} |"
         yield ""
+    if getattr(declared, "knobs", ()):
+        yield f"A search tries other values of {', '.join(f'`{knob.field}`' for knob in declared.knobs)}.\n"
     if declared.variants:
         named = [v for v in declared.variants if v.name]
         told = (f"`[{v.name}]`" + (f" in {v.precision.name}" if v.precision else "") for v in named)

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import json
+import time
 import unittest
 from typing import ClassVar
 
@@ -144,7 +145,7 @@ def test_a_plugin_that_imports_what_is_forbidden_is_told():
 
 
 PLUGIN = """
-from attrs import define, field, frozen
+from attrs import define, field, frozen, validators
 from navigator_core import *
 from navigator_core import hookimpl
 
@@ -155,6 +156,10 @@ class Frozen:
 @define
 class Loose:
     level: int = 1
+
+@frozen
+class Picky:
+    level: int = field(default=1, validator=validators.in_((1, 2)))
 
 @frozen
 class Lossy:
@@ -174,6 +179,8 @@ def three(source, options, context): ...
         ("declare_runners", "options_are", "Loose, must be frozen"),
         ("declare_runners", "options_are", "of r5 cannot be sent to a worker"),
         ("declare_runners", "options_are", "a variant of r6 has the options 3, which are no Frozen"),
+        ("declare_runners", "every_knob", "the knob 'speed' of r8 is no field of its options"),
+        ("declare_runners", "every_knob", "the knob 'level' of r9 is turned to 7, which the options refuse"),
         ("declare_runners", "has_a_remedy", "empty remedy"),
         ("declare_formats", "reference_runner", "f names the runner 'r', which it does not bring"),
         ("identify_model", "no_model_of_it", "is taken for a f model"),
@@ -190,6 +197,10 @@ def test_a_broken_plugin_is_told_what_is_wrong(hook, test, reason, tmp_path, mon
         "cannot be sent": 'Runner(name="r5", formats=(), implementation=Ref(f"{__name__}:three"), options=Lossy)',
         "no Frozen": 'Runner(name="r6", formats=(), implementation=Ref(f"{__name__}:three"), options=Frozen,'
         ' variants=(Variant("v", 3),))',
+        "no field": 'Runner(name="r8", formats=(), implementation=Ref(f"{__name__}:three"), options=Frozen,'
+        ' knobs=(Knob("speed", (1,)),))',
+        "refuse": 'Runner(name="r9", formats=(), implementation=Ref(f"{__name__}:three"), options=Picky,'
+        ' knobs=(Knob("level", (1, 7)),))',
         "remedy": 'Runner(name="r7", formats=(), implementation=Ref(f"{__name__}:three"),'
         ' requirements=(Requirement("numpy", ""),))',
     }
@@ -253,6 +264,10 @@ class Careless:
         x = inputs[ours] if self.mistake != "position" else next(iter(inputs.values()))
         if self.mistake == "writes":
             x[:] = 0
+        if self.mistake == "shares":
+            self.buffer["x"] = x
+            time.sleep(0.001)
+            x = self.buffer["x"]
         y = mini.dense(x, self.layer["weight"], self.layer["bias"])
         if self.mistake == "buffer":
             place = self.buffer.setdefault(y.shape, y)
@@ -301,6 +316,7 @@ class Careless:
         ("buffer", "not_overwritten"),
         ("writes", "left_as_they_were"),
         ("close", "closing_twice"),
+        ("shares", "threads_that_call"),
         ("position", "missing_input"),
         ("load", "two_loads"),
         ("batch", "dynamic_axis"),
@@ -320,13 +336,14 @@ def test_a_careless_runner_is_told(mistake, test, tmp_path, monkeypatch):
 
     def load(source, options, context):
         made = Careless(mistake, source, options, context)
-        return LoadedModel(made.call, close=made.close)
+        return LoadedModel(made.call, close=made.close, thread_safe=mistake == "shares")
 
     monkeypatch.setattr(mini, "load", load)
     suite = TestMiniRuntime()
     (method,) = [getattr(suite, one) for one in dir(suite) if one.startswith("test_") and test in one]
     said = {
         "close": "closed twice",
+        "shares": "called by 4 at once with",
         "global": "still refers to",
         "handle": "the open file .*model.npz",
         "drift": "differ from the first ones in their last bits",

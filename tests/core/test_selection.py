@@ -13,7 +13,7 @@ from navigator_core.errors import RequestError
 from navigator_core.loading import RunnerUse
 from navigator_core.results import Duel, Estimate, Measurement, Objective
 from navigator_core.rules import Rules
-from navigator_core.selection import Limit, check, in_order, leaders, parse_limit, quantity, rank, select
+from navigator_core.selection import Limit, calls_needed, check, in_order, leaders, parse_limit, quantity, rank, select
 
 EPSILONS = {"fp64": 2.0**-53, "fp32": 2.0**-24, "fp16": 2.0**-11}
 
@@ -33,6 +33,7 @@ def measured(size=1, p50=1.0, *, memory=2**20, tails=True, spread=0.01):
         transfer=None,
         memory={"host": memory},
         calls=100,
+        p90=ms(p50 * 1.1, spread) if tails else None,
     )
 
 
@@ -79,6 +80,9 @@ def test_what_is_not_right_never_wins(status):
     [
         (Objective(minimize="latency"), "small"),
         (Objective(minimize="p99"), "small"),
+        (Objective(minimize="p90"), "small"),
+        (Objective(minimize="latency", limits=("p90<=2.1ms", "p95<=2.2ms", "p99<=2.75ms", "memory<=1MiB")), "lean"),
+        (Objective(minimize="size", limits=("p90<=1.2ms",)), "small"),
         (Objective(minimize="memory"), "lean"),
         (Objective(minimize="size"), "tiny"),
         (Objective(maximize="throughput"), "wide"),
@@ -127,6 +131,7 @@ def test_throughput_at_least_holds_only_if_the_lower_end_does():
     ("limit", "reason"),
     [
         ("p99<=20ms", "unknown: 100 calls do not support p99 at batch size 1, which leaves p99<=20ms undecided"),
+        ("p90<=20ms", "unknown: 100 calls do not support p90 at batch size 1, which leaves p90<=20ms undecided"),
         (
             "size<=1MB",
             "unknown: what exists only in memory has no size at batch size 1, which leaves size<=1MB undecided",
@@ -162,12 +167,47 @@ def test_what_was_not_found_out_cannot_win(objective, reason):
         ("size<=5MB", ("size", True, 5e6)),
         ("throughput>=1e3", ("throughput", False, 1000.0)),
         ("p95<=.5", ("p95", True, 0.5)),
+        ("p90<=5ms", ("p90", True, 0.005)),
+        ("memory<=1TiB", ("memory", True, 2.0**40)),
     ],
 )
 def test_a_limit_is_read_with_its_unit(text, limit):
     found = parse_limit(text)
     assert (found.quantity, found.at_most, found.bound) == (limit[0], limit[1], pytest.approx(limit[2]))
     assert isinstance(found, Limit)
+
+
+@pytest.mark.parametrize(
+    ("text", "unit", "bound"),
+    [
+        ("chip-energy<=2.5J", "J", 2.5),
+        ("chip-energy<=2.5j", "J", 2.5),
+        ("chip-energy<=3", "J", 3.0),
+        ("chip-energy<=20us", "ms", 0.02),
+        ("chip-energy<=1MiB", "B", 2.0**20),
+        ("chip-energy<=40%", "%", 40.0),
+    ],
+)
+def test_what_a_plugin_measures_is_limited_in_its_unit_or_one_of_the_same_family(text, unit, bound):
+    assert parse_limit(text, {"chip-energy": unit}).bound == pytest.approx(bound)
+
+
+def test_what_a_plugin_measures_is_not_limited_in_other_units():
+    with pytest.raises(RequestError, match="unknown unit in the limit 'chip-energy<=2ms' 'ms'"):
+        parse_limit("chip-energy<=2ms", {"chip-energy": "J"})
+
+
+@pytest.mark.parametrize(
+    ("objective", "calls"),
+    [
+        (Objective(), 6),
+        (Objective(minimize="p90"), 50),
+        (Objective(limits=("p95<=1ms",)), 100),
+        (Objective(minimize="p90", limits=("p99<=1s",)), 500),
+    ],
+)
+def test_as_many_calls_are_asked_for_as_the_percentile_needs(objective, calls):
+    assert calls_needed(objective) == calls
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         OutputError,
         SlowCalls,
         Tolerance,
+        Trial,
         Verdict,
     )
     from navigator_core.signature import Call, Dim, Signature, TensorSpec
@@ -99,6 +100,7 @@ _WHERE = {
         "OutputError",
         "SlowCalls",
         "Tolerance",
+        "Trial",
         "Verdict",
     ),
     "navigator_core.signature": ("Call", "Dim", "Signature", "TensorSpec"),
@@ -136,6 +138,7 @@ __all__ = [
     "SlowCalls",
     "TensorSpec",
     "Tolerance",
+    "Trial",
     "Verdict",
     "add_environment",
     "call",

@@ -19,6 +19,7 @@ from navigator_core.declarations import (
     Exporter,
     Format,
     Framework,
+    Knob,
     LoadedModel,
     Precision,
     Probe,
@@ -29,6 +30,7 @@ from navigator_core.declarations import (
     Tensor,
     Tensors,
     Variant,
+    core_counts,
     hookimpl,
     type_names,
 )
@@ -54,6 +56,7 @@ __all__ = [
     "Exporter",
     "Format",
     "Framework",
+    "Knob",
     "LoadedModel",
     "Names",
     "Precision",
@@ -67,6 +70,7 @@ __all__ = [
     "TensorSpec",
     "Tensors",
     "Variant",
+    "core_counts",
     "hookimpl",
     "type_names",
 ]

@@ -22,6 +22,7 @@ from navigator_core.declarations import (
     Device,
     Format,
     Framework,
+    Knob,
     Precision,
     Probe,
     Ref,
@@ -91,6 +92,7 @@ class RunnerThere:
     name: str
     formats: tuple[str, ...]
     tensors: str | None
+    knobs: tuple[Knob, ...]
     built: Built
 
 
@@ -101,6 +103,8 @@ class ProfilerThere:
     name: str
     unit: str
     implementation: Ref
+    tensors: str | None
+    memory: str | None
     devices: tuple[str, ...]
     requirements: tuple[Answered | Probe, ...]
 
@@ -221,6 +225,8 @@ def _plugin(info: PluginInfo, found: Plugins) -> PluginThere:
                 name=one.name,
                 unit=one.unit,
                 implementation=one.implementation,
+                tensors=one.tensors,
+                memory=one.memory,
                 devices=one.devices,
                 requirements=_asked(one.requirements),
             )
@@ -231,7 +237,7 @@ def _plugin(info: PluginInfo, found: Plugins) -> PluginThere:
 
 def _runner(one: Runner, info: PluginInfo, live: set[str]) -> RunnerThere:
     formats = tuple(name for name in one.formats if name not in live)
-    return RunnerThere(name=one.name, formats=formats, tensors=one.tensors, built=_built(one, info))
+    return RunnerThere(name=one.name, formats=formats, tensors=one.tensors, knobs=one.knobs, built=_built(one, info))
 
 
 def _built(one: Converter | Runner, info: PluginInfo) -> Built:

@@ -47,6 +47,8 @@ def optimize(
     options: Mapping[str, Any] | None = None,
     budget: float | None = None,
     memory_limit: int | None = None,
+    callers: int = 1,
+    search: bool = False,
     workspace: str | Path | None = None,
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
@@ -75,6 +77,9 @@ def optimize(
             a list given to a scalar field means one variant for each value.
         budget: seconds for the whole run; what did not fit is "skipped".
         memory_limit: bytes that the processes of one step may hold together; one that holds more "failed".
+        callers: threads that call the model at once while it is timed: latency is then that of each call, throughput
+            that of all together.
+        search: whether to try other settings of what runs the best candidates, such as their threads.
         workspace: the folder for artifacts and logs; default ``./navigator_workspace``.
         input_names: names for the inputs, in order; default: dotted paths.
         output_names: names for the outputs, in order; default: dotted paths, a lone one "output".
@@ -100,6 +105,8 @@ def optimize(
         "options": options,
         "budget": budget,
         "memory_limit": memory_limit,
+        "callers": callers,
+        "search": search,
         "workspace": workspace,
         "input_names": input_names,
         "output_names": output_names,
@@ -125,6 +132,7 @@ def profile(
     options: Mapping[str, Any] | None = None,
     budget: float | None = None,
     memory_limit: int | None = None,
+    callers: int = 1,
     workspace: str | Path | None = None,
     observe: Callable[[Event], None] | None = None,
 ) -> Report:
@@ -141,6 +149,7 @@ def profile(
         "options": options,
         "budget": budget,
         "memory_limit": memory_limit,
+        "callers": callers,
         "workspace": workspace,
         "observe": observe,
     }

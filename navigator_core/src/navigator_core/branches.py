@@ -96,14 +96,31 @@ def evaluate(plan: Plan, artifacts: Artifacts, task: Task, active: Session) -> t
     """A candidate for every branch, the unavailable ones included."""
     candidates: list[Candidate] = []
     for branch in plan.branches:
-        candidates.append(_evaluate(branch, artifacts, candidates, task, active))
-        active.tell(CandidateFinished, candidate=candidates[-1])
+        found = candidate(branch, artifacts, task, active, before=candidates)
+        candidates.append(finished(found, active))
     return tuple(candidates)
 
 
-def _evaluate(
-    branch: Branch, artifacts: Artifacts, before: Sequence[Candidate], task: Task, active: Session
+def finished(candidate: Candidate, active: Session) -> Candidate:
+    """The candidate, when everybody has been told of it."""
+    active.tell(CandidateFinished, candidate=candidate)
+    return candidate
+
+
+def candidate(
+    branch: Branch,
+    artifacts: Artifacts,
+    task: Task,
+    active: Session,
+    *,
+    before: Sequence[Candidate] = (),
+    only: int | None = None,
+    stage: Stage = "verify",
 ) -> Candidate:
+    """What comes of one branch, verified and measured; ``only`` is the one batch size to measure, None for all.
+
+    Where one of those ``before`` it is far ahead, less of it is measured.
+    """
     subject = task.subject
     blank = _blank(branch)
     if branch.unavailable is not None or branch.runner is None:
@@ -120,10 +137,10 @@ def _evaluate(
             remedy=_remedy(artifact, budgeted=active.budget is not None),
             log=artifact.log,
         )
-    asked = rivalry.question(branch, artifact, before, task, active)
+    asked = rivalry.question(branch, artifact, before, task, active, only)
     job, entrant = asked.job, asked.job.argument.entrant
     here = subject.here and artifact is None
-    outcome = rivalry.perform(branch.name, asked, here, task.took, active)
+    outcome = rivalry.perform(branch.name, asked, here, task.took, active, stage)
     if isinstance(outcome, Done):
         if outcome.value.unfinished and outcome.value.measurements:
             active.notes.append(f"{branch.name}: {outcome.value.unfinished}")

@@ -20,6 +20,7 @@ from navigator_core.declarations import (
     Tensors,
     hookimpl,
 )
+from navigator_core.memory import PeakMemory
 
 PYTHON = "python"
 
@@ -47,8 +48,11 @@ def declare_runners() -> list[Runner]:
 
 @hookimpl
 def declare_profilers() -> list[Profiler]:
-    clock = Ref("navigator_core.builtin:wall_clock")
-    return [Profiler(name="latency", unit="s", implementation=clock, devices=())]  # no device excluded: a clock is one
+    clock, memory = Ref("navigator_core.builtin:wall_clock"), Ref("navigator_core.builtin:process_memory")
+    return [  # of no devices: both work whatever the device
+        Profiler(name="latency", unit="s", implementation=clock, devices=()),
+        Profiler(name="memory", unit="B", implementation=memory, devices=(), memory="host"),
+    ]
 
 
 @hookimpl
@@ -66,6 +70,17 @@ def cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[DeviceInfo]:
 def wall_clock(context: Context) -> Callable[[Callable[[], Any]], float]:
     """Measures seconds by a clock that no one sets; the call itself waits for its work to be done."""
     return _seconds
+
+
+def process_memory(context: Context) -> Callable[[Callable[[], Any]], float]:
+    """Measures the most bytes that the process holds, all of them: the core knows what it held when it was empty."""
+    return _peak
+
+
+def _peak(call: Callable[[], Any]) -> float:
+    with PeakMemory(0) as memory:
+        call()
+    return memory.peak
 
 
 def _seconds(call: Callable[[], Any]) -> float:

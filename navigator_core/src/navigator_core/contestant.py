@@ -13,7 +13,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from navigator_core import profiling, worker
+from navigator_core import callers, profiling, worker
 from navigator_core.entrant import Entrant, Rotation
 
 
@@ -21,13 +21,14 @@ from navigator_core.entrant import Entrant, Rotation
 class Contestant:
     """What the process is told. ``preload`` names the modules that it imports first, ``interpreter`` another Python.
 
-    ``warm_up`` are the most seconds after the first call, as long as the times show a trend.
+    ``warm_up`` are the most seconds after the first call, as long as the times show a trend; ``callers`` call at once.
     """
 
     name: str
     entrant: Entrant
     batch_size: int
     warm_up: float = 1.0
+    callers: int = 1
     preload: tuple[str, ...] = ()
     interpreter: str | None = None
 
@@ -40,13 +41,20 @@ def compete(contestant: Contestant, folder: Path, emit: worker.Emit) -> None:
     """Load and warm up, tell the seconds of a call, and then the median of every slice that is asked for."""
     entrant = contestant.entrant
     with _elsewhere_in_memory(), entrant.loaded() as (run, _):
-        call = Rotation(run, [entrant.inputs(batch) for batch in entrant.of_size(contestant.batch_size)])
-        times = profiling.time_calls(call, seconds=contestant.warm_up / 20, warmup_seconds=contestant.warm_up).samples
+        inputs = [entrant.inputs(batch) for batch in entrant.of_size(contestant.batch_size)]
+        calls = [Rotation(run, inputs) for _ in range(contestant.callers)]
+        share, warm_up = contestant.warm_up / 20, contestant.warm_up
+        if contestant.callers > 1:
+            times = callers.time_together(calls, seconds=share, warmup_seconds=warm_up / 2).timing.samples
+        else:
+            times = profiling.time_calls(calls[0], seconds=share, warmup_seconds=warm_up).samples
         gc.collect()
         gc.freeze()
         emit({"seconds": statistics.median(times)})
         while True:
-            emit({"median": measure_slice(call, worker.hear()["slice"])})
+            seconds = worker.hear()["slice"]
+            several = contestant.callers > 1
+            emit({"median": callers.measure_slice(calls, seconds) if several else measure_slice(calls[0], seconds)})
 
 
 @contextmanager

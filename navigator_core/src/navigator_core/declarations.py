@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pluggy
 from attrs import Factory, field, frozen
 
@@ -62,6 +64,10 @@ TF32 = Precision("tf32", 2.0**-11)
 FP16 = Precision("fp16", 2.0**-11)
 BF16 = Precision("bf16", 2.0**-8)
 INT8 = Precision("int8", 2.0**-8)
+
+
+def _several(values: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple(values)
 
 
 def _names(value: str | Sequence[str]) -> tuple[str, ...]:
@@ -230,25 +236,61 @@ class Converter(_Implemented):
     from_passes: bool = True
 
 
+@frozen
+class Knob:
+    """A field of a runner's options that decides how fast it runs, with the values that are worth trying.
+
+    A search tries them one after the other, and verifies each as it does every candidate. ``devices`` are the kinds
+    on which it matters, none named: all.
+    """
+
+    field: str
+    values: tuple[Any, ...] = attrs.field(converter=_several)
+    devices: tuple[str, ...] = attrs.field(default=(), converter=_names)
+
+
+def core_counts() -> tuple[int, ...]:
+    """1, 2, 4, ... up to the cores that this process may use: the values of a `Knob` for threads.
+
+    >>> core_counts()[0]
+    1
+    """
+    cores = len(os.sched_getaffinity(0))
+    return (*(2**power for power in range(cores.bit_length()) if 2**power < cores), cores)
+
+
+def _knobs(values: Iterable[Knob]) -> tuple[Knob, ...]:
+    return tuple(values)
+
+
 @frozen(kw_only=True)
 class Runner(_Implemented):
     """``implementation(model or Path, options, context: Context) -> LoadedModel``.
 
     ``tensors`` is the kind it takes and returns; the core converts, outside the clock. None: as the caller passed.
+    ``knobs`` are what a search may turn, the most telling first.
     """
 
     name: str
     formats: tuple[str, ...] = field(converter=_names)
     tensors: str | None = "numpy"
+    knobs: tuple[Knob, ...] = field(default=(), converter=_knobs)
 
 
 @frozen(kw_only=True)
 class Profiler:
-    """``implementation(context) -> measure(call) -> float``: runs ``call()`` once, returns the quantity in ``unit``."""
+    """``implementation(context) -> measure(call) -> float``: runs ``call()`` once, returns the quantity in ``unit``.
+
+    ``tensors`` limits it to runners that take this kind, where it asks a library about its own work; None: to none.
+    ``memory`` says that it measures the most bytes that are held meanwhile, and where: "host", or the kind of device.
+    It is then part of `Measurement.memory`, and ``call()`` is the whole timed run.
+    """
 
     name: str
     unit: str
     implementation: Ref
+    tensors: str | None = None
+    memory: str | None = None
     devices: tuple[str, ...] = field(default=("cpu",), converter=_names)
     requirements: tuple[Requirement | Probe, ...] = field(default=(), converter=_requirements)
 
@@ -279,15 +321,16 @@ def nothing() -> None:
 
 @frozen
 class LoadedModel:
-    """What a runner returns: three functions.
+    """What a runner returns: three functions, and whether several threads may be in ``call`` at once.
 
     ``call`` takes and returns tensors by name. ``synchronize`` is needed where a call may return before its work
-    is done. ``close`` frees what was loaded.
+    is done. ``close`` frees what was loaded. Where it is not ``thread_safe``, the core lets threads take turns.
     """
 
     call: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
     synchronize: Callable[[], None] = nothing
     close: Callable[[], None] = nothing
+    thread_safe: bool = False
 
 
 @frozen(kw_only=True)

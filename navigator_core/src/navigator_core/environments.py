@@ -236,7 +236,8 @@ def _implemented(one: PluginThere, name: str, python: str) -> Iterator[tuple[Con
     for runner in one.runners:
         built = _build(runner.built, name, python)
         title = spelt(runner.name, name)
-        yield Runner(name=title, formats=runner.formats, tensors=runner.tensors, **built), runner.built
+        declared = Runner(name=title, formats=runner.formats, tensors=runner.tensors, knobs=runner.knobs, **built)
+        yield declared, runner.built
 
 
 def _build(built: Built, name: str, python: str) -> dict[str, Any]:
@@ -264,6 +265,8 @@ def _profilers(one: PluginThere, name: str) -> Iterator[Profiler]:
             name=value.name,
             unit=value.unit,
             implementation=value.implementation,
+            tensors=value.tensors,
+            memory=value.memory,
             devices=value.devices,
             requirements=_requirements(value.requirements, name, ""),
         )

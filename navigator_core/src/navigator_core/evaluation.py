@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -12,19 +12,21 @@ from typing import Any, Literal
 import numpy as np
 from attrs import asdict, evolve, field, frozen
 
-from navigator_core import conditions, dominance, judging, loading, profiling, serde, worker
+from navigator_core import callers, conditions, dominance, instruments, judging, loading, profiling, serde, worker
+from navigator_core.callers import Together
 from navigator_core.contention import Others
 from navigator_core.declarations import Context, Ref
 from navigator_core.dominance import Rival
 from navigator_core.entrant import Entrant, Rotation
+from navigator_core.instruments import ProfilerUse
 from navigator_core.judging import Judge
 from navigator_core.loading import Running
-from navigator_core.memory import PeakMemory, rss
+from navigator_core.memory import rss
+from navigator_core.profiling import Measure
 from navigator_core.reference import StoredBatch
 from navigator_core.results import Estimate, Measurement, Tolerance, Verdict
-from navigator_core.statistics import median
+from navigator_core.statistics import median, throughput
 
-LATENCY = "latency"
 MOST_CHECKED = 8
 """Outputs that are looked at once more when the calls have been timed."""
 
@@ -34,19 +36,12 @@ class _WrongUnderLoadError(Exception):
 
 
 @frozen(kw_only=True)
-class ProfilerUse:
-    """A profiler as a worker is told of it. The one named "latency" is the clock; the others add their quantity."""
-
-    name: str
-    implementation: Ref
-
-
-@frozen(kw_only=True)
 class Evaluation:
     """What the worker is told. ``is_reference`` marks the source's own runner.
 
     ``seconds`` is the time share of each batch size, ``sweep`` says that the sizes end where throughput does.
     ``calls`` are the least that the quantities asked for need. ``judged_later``: the user's gate is asked afterwards.
+    ``callers`` call the model at once while it is timed. ``only`` is the one batch size to measure, None for all.
     ``clocks`` tells how fast the device is set to run, by the device's name.
 
     The last two are of this run alone, and no part of the key of what is measured in full: ``rivals`` far ahead of it
@@ -62,6 +57,8 @@ class Evaluation:
     seconds: float = 1.0
     calls: int = 6
     sweep: bool = True
+    callers: int = 1
+    only: int | None = None
     check: bool = True
     clocks: Ref | None = None
     rivals: tuple[Rival, ...] = ()
@@ -147,10 +144,10 @@ def _profile(
     A sweep ends where throughput stops growing, and where rivals get ever farther ahead. In the end a sentence, if
     there was no time for all.
     """
-    profilers = {use.name: use.implementation.resolve()(context) for use in evaluation.profilers}
-    clock = profilers.pop(LATENCY, None)
+    reference = evaluation.entrant.reference
+    measuring = instruments.ready(evaluation.profilers, context)
     done: list[Measurement] = []
-    for size in evaluation.entrant.reference.sizes:
+    for size in reference.sizes if evaluation.only is None else (evaluation.only,):
         made = evaluation.entrant.of_size(size)
         if not made:
             continue
@@ -158,19 +155,17 @@ def _profile(
             yield unfinished_after(done[-1].batch_size if done else None)
             return
         inputs = [evaluation.entrant.inputs(batch) for batch in made]
-        call = Rotation(run, inputs)
-        with PeakMemory(baseline) as memory, Others() as others:
-            timing = profiling.time_calls(
-                call,
-                seconds=evaluation.seconds,
-                min_calls=evaluation.calls,
-                measure=clock,
-                turns=len(inputs),
-                enough=partial(_far_behind, evaluation, size, others),
-            )
+        calls = [Rotation(run, inputs) for _ in range(evaluation.callers)]
+        call = calls[0]
+        with Others() as others:
+            enough = partial(_far_behind, evaluation, size, others)
+            together, memory = measuring.around(partial(_timed, evaluation, calls, measuring.clock, enough))
+        timing = together.timing
+        if instruments.HOST in memory:
+            memory[instruments.HOST] = max(0, memory[instruments.HOST] - baseline)
         clocks = evaluation.clocks.resolve()(evaluation.entrant.device) if evaluation.clocks else {}
         transfer = profiling.measure_transfer(partial(run.bring_in, inputs[0]), partial(loading.take_out, call.last))
-        quantities = {name: profiling.quantity(call, measure) for name, measure in profilers.items()}
+        quantities = measuring.quantities(call)
         reasons = [timing.unstable, others.sentence()]
         altered = _altered(call.ready[0], evaluation.entrant.inputs(made[0]))  # runners of numpy get these very arrays
         if altered:
@@ -182,9 +177,14 @@ def _profile(
         brief = timing.brief or hopeless is not None
         timing = evolve(timing, unstable="; ".join(filter(None, reasons)) or None, brief=brief)
         around = conditions.read(others, clocks)
-        measurement = profiling.measurement(size, timing, transfer, {"host": memory.peak}, quantities, around)
-        if not evaluation.entrant.reference.stochastic and judge is not None and not altered:
-            _demand_right(judge, made, call)
+        measurement = profiling.measurement(size, timing, transfer, memory, quantities, around)
+        if evaluation.callers > 1:
+            of_all = throughput(together.cycles, size * evaluation.callers)
+            measurement = evolve(measurement, throughput=of_all, callers=evaluation.callers)
+        if not reference.stochastic and judge is not None and not altered:
+            _demand_right(judge, made, calls)
+            if evaluation.callers > 1:
+                _demand_right_together(judge, evaluation, run)
         emit({"measured": serde.to_data(measurement)})
         yield measurement, others.sentence() is not None
         done.append(measurement)
@@ -212,6 +212,22 @@ def _need(evaluation: Evaluation, done: Sequence[Measurement]) -> float:
     return max(1.5 * evaluation.seconds, (profiling.FEWEST + 2) * 2 * done[-1].p50.value if done else 0.0)
 
 
+def _timed(
+    evaluation: Evaluation,
+    calls: Sequence[Rotation],
+    clock: Measure | None,
+    enough: Callable[[Estimate], str | None],
+) -> Together:
+    """One caller until it is sure, several for the whole time share."""
+    share, least = evaluation.seconds, evaluation.calls
+    if len(calls) > 1:
+        return callers.time_together(calls, seconds=share, min_calls=least, measure=clock)
+    timing = profiling.time_calls(
+        calls[0], seconds=share, min_calls=least, measure=clock, turns=len(calls[0].ready), enough=enough
+    )
+    return Together(timing, timing.samples)
+
+
 def _altered(used: dict[str, Any], given: dict[str, np.ndarray]) -> bool:
     """Whether a model that was called with tensors has changed them."""
     return any(
@@ -220,11 +236,34 @@ def _altered(used: dict[str, Any], given: dict[str, np.ndarray]) -> bool:
     )
 
 
-def _demand_right(judge: Judge, made: Sequence[StoredBatch], call: Rotation) -> None:
-    """Raises _WrongUnderLoadError where the newest output of the timed run is not right, or one of the next few."""
-    for turn in (call.turn, *(turn for turn in range(min(len(made), MOST_CHECKED)) if turn != call.turn)):
-        if turn != call.turn:
-            call(turn)
-        text = judge.still_right(made[turn], loading.take_out(call.last))
-        if text != judging.OK:
-            raise _WrongUnderLoadError(f"right when verified, wrong in the timed run at {made[turn].name}: {text}")
+def _demand_right(judge: Judge, made: Sequence[StoredBatch], calls: Sequence[Rotation]) -> None:
+    """Raises _WrongUnderLoadError where a newest output of the timed run is not right, or one of the next few."""
+    company = f" with {len(calls)} callers at once" if len(calls) > 1 else ""
+    first = [(call.turn, call.last) for call in calls]
+    more = range(min(len(made), MOST_CHECKED)) if len(calls) == 1 else ()
+    for turn, outputs in (*first, *_made(calls[0], (turn for turn in more if turn != first[0][0]))):
+        _demand(judge, made[turn], outputs, f"in the timed run{company}")
+
+
+def _made(call: Rotation, turns: Iterable[int]) -> Iterator[tuple[int, Any]]:
+    for turn in turns:
+        call(turn)
+        yield turn, call.last
+
+
+def _demand_right_together(judge: Judge, evaluation: Evaluation, run: Running) -> None:
+    """Raises _WrongUnderLoadError where one of several answers given at once, each to another question, is not right.
+
+    What one caller gets of another's is seen only if the two asked for different things.
+    """
+    entrant = evaluation.entrant
+    asked = sorted(entrant.reference.batches, key=lambda batch: batch.size)[:MOST_CHECKED]
+    calls = [Rotation(run, [entrant.inputs(batch) for batch in asked]) for _ in range(evaluation.callers)]
+    for turn, outputs in callers.at_once(calls, MOST_CHECKED):
+        _demand(judge, asked[turn], outputs, f"when {evaluation.callers} called at once")
+
+
+def _demand(judge: Judge, batch: StoredBatch, outputs: Any, when: str) -> None:
+    text = judge.still_right(batch, loading.take_out(outputs))
+    if text != judging.OK:
+        raise _WrongUnderLoadError(f"right when verified, wrong {when} at {batch.name}: {text}")

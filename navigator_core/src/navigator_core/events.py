@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from navigator_core.report import Report
     from navigator_core.results import Measurement
 
-Stage = Literal["prepare", "export", "convert", "verify", "profile", "playoff"]
+Stage = Literal["prepare", "export", "convert", "verify", "profile", "search", "playoff"]
 """What comes before the plan is "prepare": only the built-in display hears of it, so that `RunStarted` is first."""
 
 StepStatus = Literal["ok", "cached", "incorrect", "failed", "skipped"]

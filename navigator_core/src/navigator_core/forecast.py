@@ -68,6 +68,8 @@ def plan(model: Any, samples: Any, request: Request) -> Plan:
         precision = task.reference.precision if task else FP32
         made = planning.make(plugins, graph, source.format, precision, here.device.name, request.wishes(), here.survey)
         notes = [*subject.notes, *session.notes, *made.notes]
+        if request.search:
+            notes.append("then settings of what runs the best of them are tried, which only the run itself can name")
         if task is None:
             notes.append("the source was not run yet: its precision is taken for fp32, and nothing is cached")
         tried = [branch for branch in made.branches if branch.unavailable is None]

@@ -53,9 +53,18 @@ def conversion(step: Step, before: Artifact | None, task: Task, workspace: Path)
 
 
 def evaluation(
-    branch: Branch, artifact: Artifact | None, task: Task, workspace: Path, rivals: tuple[Rival, ...] = ()
+    branch: Branch,
+    artifact: Artifact | None,
+    task: Task,
+    workspace: Path,
+    *,
+    rivals: tuple[Rival, ...] = (),
+    only: int | None = None,
 ) -> tuple[Job[Evaluated], str | None]:
-    """A candidate's verdict and measurements, in full; with ``rivals`` less of it, and the key says of which."""
+    """A candidate's verdict and measurements, in full; with ``rivals`` less of it, and the key says of which.
+
+    ``only`` is the one batch size to measure, None for all.
+    """
     subject, machine, request = task.subject, task.machine, task.request
     assert branch.runner is not None
     declared = machine.plugins.runners[branch.runner.name]  # the plugin's own value: who owns it is known
@@ -82,6 +91,8 @@ def evaluation(
             seconds=request.seconds,
             calls=selection.calls_needed(request.objective),
             sweep=request.batch_sizes is None,
+            callers=request.callers,
+            only=only,
             check=request.check,
             clocks=machine.clocks(declared),
             rivals=rivals,

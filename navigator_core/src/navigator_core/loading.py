@@ -8,11 +8,12 @@ from copy import copy
 from pathlib import Path
 from typing import Any, Self
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from navigator_core import serde, tensors
 from navigator_core.declarations import Context, LoadedModel, Ref, Tensors
 from navigator_core.errors import PluginError
+from navigator_core.one_at_a_time import OneAtATime
 from navigator_core.signature import Signature, describe_outputs
 from navigator_core.structure import Node
 from navigator_core.tensors import NUMPY
@@ -102,11 +103,13 @@ class Running:
 
 
 def start(use: RunnerUse, model: Any, context: Context) -> Running:
-    """Load a model, live or a file, with a runner."""
+    """Load a model, live or a file, with a runner. Several threads may call it: they take turns where they must."""
     loaded = use.implementation.resolve()(model, use.built_options(), context)
     if not isinstance(loaded, LoadedModel):
         raise PluginError(f"runner {use.name!r} returned {type(loaded).__name__}; its author must return a LoadedModel")
     dtypes = {spec.name: spec.dtype for spec in context.signature.inputs}
+    if not loaded.thread_safe:
+        loaded = evolve(loaded, call=OneAtATime(loaded.call))
     return Running(loaded, use.kind, use.passed, context.device, dtypes)
 
 

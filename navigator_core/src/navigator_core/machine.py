@@ -22,9 +22,9 @@ from navigator_core.declarations import (
     Runner,
 )
 from navigator_core.errors import NavigatorError
-from navigator_core.evaluation import ProfilerUse
 from navigator_core.execution import Done, Failed, Job, Kind, Workers
 from navigator_core.graph import Graph
+from navigator_core.instruments import ProfilerUse
 from navigator_core.loading import Kinds, Source
 from navigator_core.plugins import Plugins
 from navigator_core.request import PRECISIONS, Request, check_precisions
@@ -55,8 +55,8 @@ class Machine:
         """See `kinds_of`."""
         return kinds_of(self.plugins, declared)
 
-    def profilers(self, declared: Declared) -> tuple[ProfilerUse, ...]:
-        """The profilers that work where this declaration runs, on this device.
+    def profilers(self, declared: Runner) -> tuple[ProfilerUse, ...]:
+        """The profilers that work where this runner runs, on this device, and with its kind of tensor.
 
         Another environment measures with its own, and only what is known by the same name here.
         """
@@ -64,10 +64,11 @@ class Machine:
         known = self.plugins if environment is None else self.plugins.environments[environment]
         here = survey.kind(self.device.name)
         return tuple(
-            ProfilerUse(name=profiler.name, implementation=profiler.implementation)
+            ProfilerUse(name=profiler.name, implementation=profiler.implementation, memory=profiler.memory)
             for profiler in known.profilers.values()
             if profiler.name in self.plugins.profilers
             and (not profiler.devices or here in profiler.devices)
+            and profiler.tensors in (None, declared.tensors)
             and availability.missing(profiler.requirements) is None
             and obstacles.probed(profiler.requirements, self.survey) is None
         )

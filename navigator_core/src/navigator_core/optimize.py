@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from navigator_core import branches, machine, meaning, outcome, planning, playoff, subjects
+from navigator_core import branches, machine, meaning, outcome, planning, playoff, search, subjects
 from navigator_core.errors import Interrupted
 from navigator_core.events import RunFinished, RunStarted
 from navigator_core.report import Report
 from navigator_core.request import Request
+from navigator_core.search import Searched
 
 
 def optimize(model: Any, samples: Any, request: Request) -> Report:
@@ -37,8 +38,10 @@ def optimize(model: Any, samples: Any, request: Request) -> Report:
         with session.interruption.postponed():
             artifacts = branches.convert(plan, task, session)
             candidates = branches.evaluate(plan, artifacts, task, session)
+            searched = search.search(plan, artifacts, candidates, task, session) if request.search else Searched()
+            candidates += searched.candidates
             duels = playoff.settle(candidates, task, session)
-            report = outcome.report(candidates, duels, artifacts, task, session)
+            report = outcome.report(candidates, duels, searched.trials, artifacts, task, session)
             session.tell(RunFinished, report=report)
     if session.interruption.signal is not None:
         raise Interrupted(session.interruption.signal, report)

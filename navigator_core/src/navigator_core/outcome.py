@@ -19,7 +19,7 @@ from navigator_core.elsewhere import environment_of, spelt, split
 from navigator_core.machine import Machine
 from navigator_core.meaning import Task
 from navigator_core.report import Report
-from navigator_core.results import Duel
+from navigator_core.results import Duel, Trial
 from navigator_core.session import Session
 
 NOTICED = 0.02
@@ -27,7 +27,12 @@ NOTICED = 0.02
 
 
 def report(
-    candidates: Sequence[Candidate], played: Sequence[Duel], artifacts: Artifacts, task: Task, active: Session
+    candidates: Sequence[Candidate],
+    played: Sequence[Duel],
+    trials: Sequence[Trial],
+    artifacts: Artifacts,
+    task: Task,
+    active: Session,
 ) -> Report:
     """Select the best, put the candidates in order and say what was assumed."""
     subject, machine, request, value = task.subject, task.machine, task.request, task.reference
@@ -48,6 +53,8 @@ def report(
         epsilons=asked.epsilons,
         baseline=baseline if any(c.name == baseline for c in candidates) else None,
         duels=tuple(played),
+        units=asked.profilers,
+        trials=tuple(trials),
         best_name=chosen.best,
         why=chosen.why,
         bar="\n".join(_bars(candidates, task)) if request.check and not value.stochastic else "",

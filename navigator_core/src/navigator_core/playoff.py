@@ -127,6 +127,7 @@ def _contestant(ranked: Ranked, task: Task) -> Contestant:
         ),
         batch_size=ranked.measurement.batch_size,
         warm_up=WARM_UP * task.request.seconds,
+        callers=task.request.callers,
         preload=worker.preload,
         interpreter=worker.interpreter,
     )

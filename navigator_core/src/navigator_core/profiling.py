@@ -98,7 +98,7 @@ def time_calls(
     return Timing(
         tuple(samples),
         len(warm),
-        why or _unstable(samples, target, spent),
+        why or instability(samples, target, spent),
         brief=why is not None,
         slow=slow_calls(samples, disturbances, turns),
     )
@@ -133,6 +133,7 @@ def measurement(
         slow=timing.slow,
         brief=timing.brief,
         conditions=conditions,
+        p90=quantile(samples, 0.9),
     )
 
 
@@ -206,7 +207,8 @@ def _collecting_outside() -> Iterator[Callable[[], None]]:
             gc.enable()
 
 
-def _unstable(samples: Sequence[float], target: float, spent: float) -> str | None:
+def instability(samples: Sequence[float], target: float, spent: float) -> str | None:
+    """Why seconds of calls, in order, say less than was asked; None where they do not."""
     calls = "1 call" if len(samples) == 1 else f"{len(samples)} calls"
     half = relative_half_width(median(samples))
     if math.isinf(half):

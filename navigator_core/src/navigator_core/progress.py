@@ -17,10 +17,11 @@ STAGES = {
     "convert": "converting",
     "verify": "checking and measuring",
     "profile": "measuring",
+    "search": "trying",
     "playoff": "comparing",
 }
 
-UNCOUNTED = ("prepare", "playoff")
+UNCOUNTED = ("prepare", "search", "playoff")
 """What is not known to be needed when the plan is made."""
 
 

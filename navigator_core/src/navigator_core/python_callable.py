@@ -34,7 +34,7 @@ def prepare(model: Callable[..., Any], device: str = "cpu") -> Callable[..., Any
 
 def load(model: Callable[..., Any], options: Any, context: Context) -> LoadedModel:
     """Call it as the samples do, with tensors of the caller's own kind."""
-    return LoadedModel(partial(context.signature.call, model))
+    return LoadedModel(partial(context.signature.call, model), thread_safe=True)  # as far as the user's own is
 
 
 def _anything(*args: Any, **kwargs: Any) -> Any:

@@ -61,8 +61,8 @@ def _whole(report: Report) -> RenderableType:
     others = [c for c in report.candidates if c.status != "ok" or c.reason]
     if others:
         parts.append(_others(others))
-    parts += [Text(line) for line in _unstable(report)]
-    parts += [Text(line) for line in _slow(report)]
+    lines = (*_unstable(report), *_slow(report), *_callers(report), *_searched(report))
+    parts += [Text(line) for line in lines]
     parts += [Text(f"note: {note}") for note in report.notes]
     if report.bar:
         parts.append(Text(report.bar))
@@ -181,6 +181,35 @@ def _slow(report: Report) -> list[str]:
         f"slow calls: {share:.1%} of {name} at batch {batch_size} took {worst.times:.2g} times the median ({causes}); "
         f"1 % or more in {len(noticed)} of {total} measurements, all of them counted"
     ]
+
+
+def _callers(report: Report) -> list[str]:
+    """How many called at once, where they were several."""
+    found = sorted({m.callers for c in report.candidates for m in c.measurements if m.callers > 1})
+    return [f"callers: {n} at once; latency is that of each call, throughput that of all together" for n in found]
+
+
+def _searched(report: Report) -> list[str]:
+    """What a search tried of each candidate, and what it brought."""
+    told = []
+    quantity = report.objective.maximize or report.objective.minimize or "latency"
+    for name in dict.fromkeys(trial.candidate for trial in report.trials):
+        trials = [trial for trial in report.trials if trial.candidate == name]
+        line = f"search: {name} at batch {trials[0].batch_size}: {_count(len(trials), 'setting')} tried"
+        wrong = sum(trial.status != "ok" for trial in trials)
+        line += f", {wrong} of them not right" if wrong else ""
+        best = next((trial for trial in reversed(trials) if trial.better), None)
+        if best is None or best.value is None:
+            told.append(f"{line}; none is better than its own")
+        else:
+            told.append(
+                f"{line}; {best.setting}: {quantity} {best.value.value / trials[0].before.value:.2f} times its own"
+            )
+    return told
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("s" if number != 1 else "")
 
 
 def error_and_bar(candidate: Candidate) -> str:

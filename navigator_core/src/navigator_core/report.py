@@ -11,7 +11,7 @@ from attrs import evolve, field, frozen
 from navigator_core import selection
 from navigator_core.candidates import Candidate, LoadedCandidate
 from navigator_core.errors import BranchError, NothingCorrectError, RequestError
-from navigator_core.results import Duel, Objective
+from navigator_core.results import Duel, Objective, Trial
 from navigator_core.rules import Rules
 from navigator_core.signature import Signature
 
@@ -25,7 +25,8 @@ class Report:
     ``candidates`` are in order of merit, failed and unavailable ones last. ``environment`` says on what machine and
     with which versions, ``notes`` what was assumed. ``baseline`` names the source's own candidate, which speed-ups
     are relative to, ``duels`` are what the playoff said of the leaders, and ``precisions`` may win (None: all that are
-    no coarser than ``precision``, the source's own).
+    no coarser than ``precision``, the source's own). ``units`` are those of plugins' quantities, ``trials`` the
+    settings that a search tried.
     """
 
     candidates: tuple[Candidate, ...]
@@ -38,6 +39,8 @@ class Report:
     epsilons: Mapping[str, float] = field(factory=dict)
     baseline: str | None = None
     duels: tuple[Duel, ...] = ()
+    units: Mapping[str, str] = field(factory=dict)
+    trials: tuple[Trial, ...] = ()
     best_name: str | None = None
     why: str = ""
     bar: str = ""
@@ -67,7 +70,9 @@ class Report:
             source=self.precision,
             precisions=self.precisions if precisions is None else tuple(precisions),
             epsilons=self.epsilons,
-            profilers={name for c in self.candidates for m in c.measurements for name in m.others},
+            profilers={
+                name: self.units.get(name, "") for c in self.candidates for m in c.measurements for name in m.others
+            },
         )
         chosen = selection.select(self.candidates, asked, self.duels)
         return next((c for c in self.candidates if c.name == chosen.best), None)

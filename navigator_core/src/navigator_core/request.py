@@ -21,6 +21,7 @@ from navigator_core.gates import Metric
 from navigator_core.offers import Wishes
 from navigator_core.plugins import Plugins
 from navigator_core.results import Objective, Tolerance
+from navigator_core.rules import quantities
 from navigator_core.session import Session
 from navigator_core.workspace import Workspace
 
@@ -45,6 +46,8 @@ class Request:
     options: Mapping[str, Mapping[str, Any]] = field(factory=dict)
     budget: float | None = None
     memory_limit: int | None = None
+    callers: int = 1
+    search: bool = False
     workspace: Path | None = None
     input_names: tuple[str, ...] | None = None
     output_names: tuple[str, ...] | None = None
@@ -105,7 +108,7 @@ def checked(**asked: Any) -> Request:
     objective = asked.get("objective") or Objective()
     if not isinstance(objective, Objective):
         raise RequestError(f"objective must be a nav.Objective, not {objective!r}")
-    selection.check(objective, discovery.installed().profilers)
+    selection.check(objective, quantities(discovery.installed()))
     sizes = _names_or_none(asked.get("batch_sizes"), "batch_sizes", int)
     if sizes is not None and (not sizes or min(sizes) < 1):
         raise RequestError(f"batch_sizes must be positive, not {list(sizes)}")
@@ -123,6 +126,12 @@ def checked(**asked: Any) -> Request:
     memory = asked.get("memory_limit")
     if memory is not None and (isinstance(memory, bool) or not isinstance(memory, int) or not memory > 0):
         raise RequestError(f"memory_limit must be a positive number of bytes, such as 4 * 2**30, not {memory!r}")
+    callers = asked.get("callers", 1)
+    if isinstance(callers, bool) or not isinstance(callers, int) or not callers > 0:
+        raise RequestError(f"callers must be a positive number of threads that call the model at once, not {callers!r}")
+    search = asked.get("search", False)
+    if not isinstance(search, bool):
+        raise RequestError(f"search must be True or False, not {search!r}")
     observe = asked.get("observe")
     if observe is not None and not callable(observe):
         raise RequestError(f"observe must be callable(event), not {observe!r}")
@@ -143,6 +152,8 @@ def checked(**asked: Any) -> Request:
         options=_options(asked.get("options")),
         budget=budget,
         memory_limit=memory,
+        callers=callers,
+        search=search,
         workspace=None if workspace is None else Path(workspace),
         input_names=_names_or_none(asked.get("input_names"), "input_names", str),
         output_names=_names_or_none(asked.get("output_names"), "output_names", str),

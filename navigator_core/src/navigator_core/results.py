@@ -58,10 +58,11 @@ class Conditions:
 class Measurement:
     """One candidate at one batch size. Seconds, bytes, samples per second.
 
-    ``p50`` to ``p99`` are of single calls with inputs already on the device; None: too few calls to say.
+    ``p50``, ``p90``, ``p95`` and ``p99`` are of single calls, inputs already on the device; None: too few calls to say.
     ``transfer`` is what bringing inputs in and outputs out takes beside that. ``memory`` is the peak above an empty
     worker, by "host" and device. ``unstable`` is None, or the sentence why the interval is wider than asked for.
     ``others`` are the quantities of plugins' profilers by name, such as "energy", each in its profiler's unit.
+    ``callers`` called it at once: latencies are of each call, the throughput is that of all.
     ``slow`` counts calls that took far longer than the rest, None where there were none. ``brief``: a rival is so much
     faster that less was measured, as ``unstable`` says. ``conditions`` are the machine's meanwhile.
     """
@@ -79,6 +80,8 @@ class Measurement:
     slow: SlowCalls | None = None
     brief: bool = False
     conditions: Conditions | None = None
+    p90: Estimate | None = None
+    callers: int = 1
 
 
 def _share(tolerance: Tolerance, attribute: Attribute[float | None], value: float | None) -> None:
@@ -154,8 +157,8 @@ class Verdict:
 class Objective:
     """What is best: one quantity to ``minimize`` or ``maximize``.
 
-    To minimize: "latency" (= "p50"), "p95", "p99", "memory", "size" or the name of a plugin's profiler; to maximize:
-    "throughput".
+    To minimize: "latency" (= "p50"), "p90", "p95", "p99", "memory", "size" or the name of a plugin's profiler; to
+    maximize: "throughput".
 
     ``batch_size=None`` is the smallest measured for what is minimized, and any for throughput. A limit is
     "p99<=20ms" or "memory<=2GiB"; it holds only if the upper end of the interval does.
@@ -165,6 +168,25 @@ class Objective:
     maximize: str | None = None
     batch_size: int | None = None
     limits: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
+class Trial:
+    """One setting that a search tried in the place of a candidate's own, at the batch size that decides.
+
+    ``setting`` says what it changes of ``candidate``: "threads=1". ``status`` and ``reason`` are those of a candidate.
+    ``value`` is the objective's quantity, None where there is none, ``before`` that of the best setting so far, and
+    ``better`` whether it took that one's place.
+    """
+
+    candidate: str
+    setting: str
+    batch_size: int
+    status: Status
+    reason: str | None
+    value: Estimate | None
+    before: Estimate
+    better: bool
 
 
 @frozen(kw_only=True)

@@ -17,7 +17,7 @@ from navigator_core.artifact import Artifact
 from navigator_core.candidates import Candidate
 from navigator_core.dominance import Rival
 from navigator_core.evaluation import Evaluated, unfinished_after
-from navigator_core.events import Measured, StepStarted, StepStatus
+from navigator_core.events import Measured, Stage, StepStarted, StepStatus
 from navigator_core.execution import Done, Failed, Job
 from navigator_core.meaning import Task
 from navigator_core.planning import Branch
@@ -44,21 +44,28 @@ def lasting(found: Evaluated) -> bool:
 
 
 def question(
-    branch: Branch, artifact: Artifact | None, before: Sequence[Candidate], task: Task, active: Session
+    branch: Branch,
+    artifact: Artifact | None,
+    before: Sequence[Candidate],
+    task: Task,
+    active: Session,
+    only: int | None = None,
 ) -> Question:
-    """What to ask of a branch after the candidates ``before`` it."""
+    """What to ask of a branch after the candidates ``before`` it; ``only`` is the one batch size to measure."""
     path = active.workspace.path
-    whole, key = jobs.evaluation(branch, artifact, task, path)
+    whole, key = jobs.evaluation(branch, artifact, task, path, only=only)
     ahead = () if whole.argument.is_reference else rivals(branch, before, task)
     if not ahead:
         return Question(whole, key, None)
-    job, brief_key = jobs.evaluation(branch, artifact, task, path, ahead)
+    job, brief_key = jobs.evaluation(branch, artifact, task, path, rivals=ahead, only=only)
     if key is not None and brief_key is not None and active.find(key) is None and active.find(brief_key) is not None:
         return Question(job, brief_key, brief_key)
     return Question(job, key, brief_key)
 
 
-def perform(name: str, asked: Question, here: bool, takes: float, active: Session) -> Done[Evaluated] | Failed:
+def perform(
+    name: str, asked: Question, here: bool, takes: float, active: Session, stage: Stage = "verify"
+) -> Done[Evaluated] | Failed:
     """Evaluated, or found so. Where the budget ended it, what had been measured by then, if anything had.
 
     ``takes`` are the seconds that it may take ``here``, in this process.
@@ -81,7 +88,7 @@ def perform(name: str, asked: Question, here: bool, takes: float, active: Sessio
     job = attrs.evolve(asked.job, argument=attrs.evolve(asked.job.argument, within=share))
     outcome, _ = active.perform(
         name,
-        "verify",
+        stage,
         job,
         asked.key,
         here=here,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from attrs import field, frozen
@@ -13,20 +13,21 @@ from navigator_core.results import Objective
 if TYPE_CHECKING:
     from navigator_core.candidates import Candidate
     from navigator_core.meaning import Task
+    from navigator_core.plugins import Plugins
 
 
 @frozen(kw_only=True)
 class Rules:
     """``precisions`` may win; None: all that are no coarser than ``source``, the source's own.
 
-    ``epsilons`` are the unit roundoffs of the precisions by name, ``profilers`` the names of plugins' quantities.
+    ``epsilons`` are the unit roundoffs of the precisions by name, ``profilers`` the units of plugins' quantities.
     """
 
     objective: Objective
     source: str
     precisions: tuple[str, ...] | None = None
     epsilons: Mapping[str, float] = field(factory=dict)
-    profilers: Collection[str] = ()
+    profilers: Mapping[str, str] = field(factory=dict)
 
     def why_not(self, precision: str) -> str | None:
         """Why a precision may not win; None if it may."""
@@ -48,5 +49,10 @@ def of(task: Task, candidates: Sequence[Candidate]) -> Rules:
         source=task.reference.precision.name,
         precisions=request.precisions if request.precisions is not None else wanted,
         epsilons=task.machine.epsilons(),
-        profilers=tuple(task.machine.plugins.profilers),
+        profilers=quantities(task.machine.plugins),
     )
+
+
+def quantities(plugins: Plugins) -> dict[str, str]:
+    """What plugins measure beside memory, which is no quantity of theirs alone: the units by name."""
+    return {one.name: one.unit for one in plugins.profilers.values() if one.memory is None}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from attrs import evolve, frozen
 
@@ -21,14 +22,20 @@ REACH = 1.10
 """Times as long as the leader a candidate may take, interval to interval, and still be the faster one in truth."""
 
 TIMES = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
-SIZES = {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30}
+SIZES = {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12} | {
+    "kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30, "tib": 2.0**40
+}  # fmt: skip
 
 ONLY_COMPARED = "not asked for: speed-ups are relative to it"
 
-MINIMIZED = ("latency", "p50", "p95", "p99", "memory", "size")
+TAILS = {"p90": 50, "p95": 100, "p99": 500}
+"""The calls without which a percentile cannot be said: 36, 72 and 368, some more where they depend on each other."""
+
+MINIMIZED = ("latency", "p50", *TAILS, "memory", "size")
 MAXIMIZED = ("throughput",)
 
-_LIMIT = re.compile(r"\s*(\w+)\s*(<=|>=)\s*((?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*([a-zA-Zµ]*)\s*", re.IGNORECASE)
+_NUMBER = r"((?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)"
+_LIMIT = re.compile(rf"\s*(\w[\w.+-]*)\s*(<=|>=)\s*{_NUMBER}\s*([^\s\d]*)\s*", re.IGNORECASE)
 
 
 @frozen
@@ -69,10 +76,10 @@ class Selection:
     why: str = ""
 
 
-def check(objective: Objective, profilers: Collection[str] = ()) -> None:
+def check(objective: Objective, profilers: Mapping[str, str] = MappingProxyType({})) -> None:
     """Raises RequestError for an objective that names no quantity, two, or a limit that cannot be read.
 
-    ``profilers`` are the names of plugins' profilers, whose quantities may be minimized and limited as well.
+    ``profilers`` are plugins' profilers, whose quantities may be minimized and limited as well: their units by name.
     """
     minimized = (*MINIMIZED, *profilers)
     if objective.minimize is not None and objective.maximize is not None:
@@ -89,8 +96,8 @@ def check(objective: Objective, profilers: Collection[str] = ()) -> None:
         parse_limit(text, profilers)
 
 
-def parse_limit(text: str, profilers: Collection[str] = ()) -> Limit:
-    """ "p99<=20ms" as a value. Raises RequestError.
+def parse_limit(text: str, profilers: Mapping[str, str] = MappingProxyType({})) -> Limit:
+    """ "p99<=20ms" as a value; the bound of a plugin's quantity is in its profiler's unit. Raises RequestError.
 
     >>> parse_limit("memory<=2GiB").bound
     2147483648.0
@@ -104,7 +111,7 @@ def parse_limit(text: str, profilers: Collection[str] = ()) -> Limit:
     known = (*MINIMIZED, *MAXIMIZED, *profilers)
     if quantity not in known:
         raise unknown("quantity in limits", quantity, known)
-    units = {"": 1.0, **(SIZES if quantity in ("memory", "size") else TIMES if quantity in MINIMIZED else {})}
+    units = _units(quantity, profilers)
     if unit.lower() not in units:
         raise unknown(f"unit in the limit {text!r}", unit, units)
     at_most = sign == "<="
@@ -113,17 +120,28 @@ def parse_limit(text: str, profilers: Collection[str] = ()) -> Limit:
     return Limit(text, quantity, at_most, float(number) * units[unit.lower()])
 
 
+def _units(quantity: str, profilers: Mapping[str, str]) -> dict[str, float]:
+    """The units that a bound may be given in, by what makes of each the unit that the quantity is measured in."""
+    if quantity in MAXIMIZED:
+        return {"": 1.0}
+    own = "b" if quantity in ("memory", "size") else "s" if quantity in MINIMIZED else profilers[quantity].lower()
+    for family in (SIZES, TIMES):
+        if own in family:
+            return {"": 1.0, **{unit: value / family[own] for unit, value in family.items()}}
+    return {"": 1.0, own: 1.0}
+
+
 def calls_needed(objective: Objective) -> int:
-    """The calls without which what is asked for cannot be said: a p99 needs 368, some more where they depend."""
+    """The calls without which what is asked for cannot be said."""
     asked = f"{objective.minimize} {' '.join(objective.limits)}"
-    return 500 if "p99" in asked else 100 if "p95" in asked else 6
+    return max((calls for name, calls in TAILS.items() if name in asked), default=6)
 
 
 def quantity(name: str, candidate: Candidate, measurement: Measurement) -> Estimate | None:
     """A quantity of a measurement with its interval; None where it is not known."""
     if name in ("latency", "p50"):
         return measurement.p50
-    if name in ("p95", "p99"):
+    if name in TAILS:
         found: Estimate | None = getattr(measurement, name)
         return found
     if name == "throughput":
@@ -297,7 +315,7 @@ def _broken(limit: Limit, candidate: Candidate, measurement: Measurement) -> str
 def _unsupported(name: str, measurement: Measurement) -> str:
     if name == "size":
         return "what exists only in memory has no size"
-    if name in ("p95", "p99"):
+    if name in TAILS:
         return f"{measurement.calls} calls do not support {name}"
     return f"{name} was not measured"
 

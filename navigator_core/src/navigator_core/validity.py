@@ -18,6 +18,7 @@ from navigator_core.declarations import (
     Exporter,
     Format,
     Framework,
+    Knob,
     Precision,
     Probe,
     Profiler,
@@ -125,6 +126,12 @@ def _variant(name: str, value: Any) -> str | None:
     return problem(value if value.name != "" else attrs.evolve(value, name="plain"))  # "" is the plain way's name
 
 
+def _knob(name: str, value: Any) -> str | None:
+    if not isinstance(value, Knob):
+        return f"{name} must hold Knobs, not {value!r}"
+    return problem(value) or (None if value.values else f"{name}: the knob {value.field!r} has no values to try")
+
+
 def _requirement(name: str, value: Any) -> str | None:
     if isinstance(value, Probe):
         return problem(value)
@@ -162,6 +169,8 @@ _EXPECTED: Mapping[Any, Callable[[str, Any], str | None]] = MappingProxyType(
         "Precision | None": _or_none(_precision),
         "tuple[str, ...]": _each(_text),
         "tuple[Variant, ...]": _each(_variant),
+        "tuple[Knob, ...]": _each(_knob),
+        "tuple[Any, ...]": _anything,
         "tuple[Requirement | Probe, ...]": _each(_requirement),
     }
 )

@@ -86,7 +86,7 @@ def loaded(call: Call, settings: Settings, context: Context) -> LoadedModel:
         outputs: dict[str, Any] = jax.block_until_ready(call(given))
         return outputs
 
-    return LoadedModel(under(settings.for_candidate(context), done))
+    return LoadedModel(under(settings.for_candidate(context), done), thread_safe=True)  # JAX's settings are a thread's
 
 
 def demand_types(signature: Signature, settings: Settings) -> None:

@@ -5,7 +5,21 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from navigator_core import BF16, FP16, INT8, Converter, Format, Probe, Ref, Runner, Tensors, Variant, hookimpl
+from navigator_core import (
+    BF16,
+    FP16,
+    INT8,
+    Converter,
+    Format,
+    Knob,
+    Probe,
+    Ref,
+    Runner,
+    Tensors,
+    Variant,
+    core_counts,
+    hookimpl,
+)
 from navigator_onnx.options import (
     CpuOptions,
     DynamicOptions,
@@ -112,6 +126,12 @@ def declare_runners() -> list[Runner]:
             implementation=Ref("navigator_onnx.run:cpu"),
             options=CpuOptions,
             requirements=(ORT_CPU,),
+            knobs=(
+                Knob("threads", core_counts()),
+                Knob("allow_spinning", (False,)),
+                Knob("graph_optimization_level", ("extended", "basic")),
+                Knob("execution_mode", ("parallel",)),
+            ),
         ),
         Runner(
             name="onnxruntime-cuda",

@@ -135,12 +135,12 @@ class BFloat16Call:
 
 
 def loaded(call: Any) -> LoadedModel:
-    """A `LoadedModel` around a callable that has a ``session``, which closing releases."""
+    """A `LoadedModel` around a callable that has a ``session``, which closing releases and several threads may run."""
 
     def close() -> None:
         call.session = call.below = _Closed()
 
-    return LoadedModel(call, close=close)
+    return LoadedModel(call, close=close, thread_safe=True)
 
 
 class _Closed:

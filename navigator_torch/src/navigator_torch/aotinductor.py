@@ -12,7 +12,7 @@ import torch
 from navigator_core import FP32, TF32, Context, LoadedModel
 from navigator_core.errors import NavigatorError
 from navigator_torch import exported, quiet
-from navigator_torch.run import calling, synchronize, tf32
+from navigator_torch.run import loaded_model, tf32
 
 with quiet.exporting():  # once in a worker, not once in each of its steps
     import torch._inductor
@@ -53,4 +53,4 @@ def run(model: Path, options: None, context: Context) -> LoadedModel:
     def call(tensors: Mapping[str, Any]) -> dict[str, Any]:
         return dict(zip(outputs, compiled(ordered(tensors)), strict=True))
 
-    return LoadedModel(calling(call, context), synchronize(context))
+    return loaded_model(call, context)

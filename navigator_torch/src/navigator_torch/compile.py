@@ -14,7 +14,7 @@ from navigator_core import Context, Dim, LoadedModel, Signature
 from navigator_core.errors import NavigatorError
 from navigator_torch import quiet
 from navigator_torch.adapted import adapted
-from navigator_torch.run import Call, as_declared, calling, synchronize
+from navigator_torch.run import Call, as_declared, loaded_model
 
 with quiet.exporting():  # what the first call would import, with its deprecations: once in a worker
     import torch._inductor.compile_fx
@@ -56,7 +56,7 @@ def run(model: torch.nn.Module, options: Compile, context: Context) -> LoadedMod
         if before is not None:
             dynamo.config.recompile_limit = before
 
-    return LoadedModel(calling(call, context, options.threads), synchronize(context), close)
+    return loaded_model(call, context, options.threads, close, thread_safe=False)  # any call may have to compile
 
 
 def _settings(options: Compile) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from navigator_core.errors import NavigatorError, RequestError
 from navigator_core.signature import BATCH
 from navigator_torch import program, quiet
 from navigator_torch.export import demand_source, example, explain, flat
-from navigator_torch.run import calling, synchronize
+from navigator_torch.run import loaded_model
 
 with quiet.exporting():  # once in a worker, not once in each of its steps
     import torch.export
@@ -77,7 +77,7 @@ def run(model: Path, options: ExportedProgram, context: Context) -> LoadedModel:
     def call(tensors: Mapping[str, Any]) -> dict[str, Any]:
         return dict(zip(outputs, module(*ordered(tensors)), strict=True))
 
-    return LoadedModel(calling(call, context, options.threads), synchronize(context))
+    return loaded_model(call, context, options.threads)
 
 
 def in_order(signature: Signature) -> Callable[[Mapping[str, Any]], list[Any]]:

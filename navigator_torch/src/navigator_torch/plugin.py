@@ -12,12 +12,15 @@ from navigator_core import (
     Exporter,
     Format,
     Framework,
+    Knob,
     Probe,
+    Profiler,
     Ref,
     Requirement,
     Runner,
     Tensors,
     Variant,
+    core_counts,
     hookimpl,
     type_names,
 )
@@ -50,6 +53,8 @@ HAS_GPU = Probe(
     Ref("navigator_torch.devices:gpu"),
     remedy="to search on a CPU all the same, which takes minutes: options={'@torch-compile': {'mode': 'max-autotune'}}",
 )
+
+THREADS = Knob("threads", core_counts(), devices=("cpu",))
 
 
 @hookimpl
@@ -178,6 +183,7 @@ def declare_runners() -> list[Runner]:
             requirements=(TORCH,),
             devices=DEVICES,
             tensors="torch",
+            knobs=(THREADS,),
         ),
         Runner(
             name="torch-compile",
@@ -194,6 +200,7 @@ def declare_runners() -> list[Runner]:
             requirements=(TORCH, COMPILER),
             devices=DEVICES,
             tensors="torch",
+            knobs=(THREADS,),
         ),
         Runner(
             name="torchscript",
@@ -207,6 +214,7 @@ def declare_runners() -> list[Runner]:
             requirements=(TORCH,),
             devices=DEVICES,
             tensors="torch",
+            knobs=(THREADS,),
         ),
         Runner(
             name="exported-program",
@@ -216,6 +224,7 @@ def declare_runners() -> list[Runner]:
             requirements=(TORCH,),
             devices=DEVICES,
             tensors="torch",
+            knobs=(THREADS,),
         ),
         Runner(
             name="aotinductor",
@@ -224,5 +233,28 @@ def declare_runners() -> list[Runner]:
             requirements=(TORCH,),
             devices=DEVICES,
             tensors="torch",
+        ),
+    ]
+
+
+@hookimpl
+def declare_profilers() -> list[Profiler]:
+    return [
+        Profiler(
+            name="device-time",
+            unit="s",
+            implementation=Ref("navigator_torch.profile:device_time"),
+            tensors="torch",
+            devices=("cuda",),
+            requirements=(TORCH,),
+        ),
+        Profiler(
+            name="torch-memory",
+            unit="B",
+            implementation=Ref("navigator_torch.profile:device_memory"),
+            tensors="torch",
+            memory="cuda",
+            devices=("cuda",),
+            requirements=(TORCH,),
         ),
     ]

@@ -24,7 +24,23 @@ def eager(model: torch.nn.Module, options: Eager, context: Context) -> LoadedMod
     call: Call = functools.partial(context.signature.call, ready)
     if options.autocast:
         call = as_declared(call, context.signature)
-    return LoadedModel(calling(call, context, options.threads), synchronize(context))
+    return loaded_model(call, context, options.threads)
+
+
+def loaded_model(
+    call: Call,
+    context: Context,
+    threads: int = 0,
+    close: Callable[[], None] | None = None,
+    *,
+    thread_safe: bool = True,
+) -> LoadedModel:
+    """The call as `calling` makes it, with what waits for the device.
+
+    Where the process' arithmetic is set around each call, another thread's end of a call would set it back in this one.
+    """
+    safe = thread_safe and not _sets_arithmetic(context)
+    return LoadedModel(calling(call, context, threads), synchronize(context), close or _nothing, safe)
 
 
 def as_declared(call: Call, signature: Signature) -> Call:
@@ -37,7 +53,7 @@ def calling(call: Call, context: Context, threads: int = 0) -> Call:
 
     Both are the process' own settings: they are set around each call, and only where they differ from the default.
     """
-    on_cuda = context.device.startswith("cuda") and context.precision in (FP32, TF32)
+    on_cuda = _sets_arithmetic(context)
     if not on_cuda and not threads:
 
         def plain(tensors: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,6 +72,10 @@ def calling(call: Call, context: Context, threads: int = 0) -> Call:
             return call(tensors)
 
     return careful
+
+
+def _sets_arithmetic(context: Context) -> bool:
+    return context.device.startswith("cuda") and context.precision in (FP32, TF32)
 
 
 @contextmanager
@@ -120,4 +140,4 @@ def synchronize(context: Context) -> Callable[[], None]:
 
 
 def _nothing() -> None:
-    """Calls on the CPU return when they are done."""
+    """Calls on the CPU return when they are done; most models are freed with the last that refers to them."""

@@ -16,7 +16,7 @@ from navigator_torch import quiet
 from navigator_torch.copies import copied
 from navigator_torch.export import Flat, example
 from navigator_torch.program import Program
-from navigator_torch.run import calling, synchronize
+from navigator_torch.run import loaded_model
 
 if TYPE_CHECKING:
     from navigator_torch.options import TorchScript, ToTorchScript
@@ -142,4 +142,4 @@ def run(model: Path, options: TorchScript, context: Context) -> LoadedModel:
         found = loaded(*[tensors[name] for name in inputs])
         return dict(zip(outputs, found if isinstance(found, tuple) else (found,), strict=True))
 
-    return LoadedModel(calling(call, context, options.threads), synchronize(context))
+    return loaded_model(call, context, options.threads)

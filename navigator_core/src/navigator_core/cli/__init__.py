@@ -103,7 +103,7 @@ what = _together(
 how = _together(
     click.option("--device", default="auto", show_default=True, help="auto, cpu, or another that doctor lists."),
     _several("--batch-size", "N", "Measure at this one. Default: doubling until throughput saturates.", int),
-    click.option("--minimize", metavar="QUANTITY", help="latency (the default), p95, p99, memory or size."),
+    click.option("--minimize", metavar="QUANTITY", help="latency (the default), p90, p95, p99, memory or size."),
     click.option("--maximize", metavar="QUANTITY", help="throughput."),
     _several("--limit", "'p99<=20ms'", "What the winner must hold."),
     _several(
@@ -113,6 +113,13 @@ how = _together(
     ),
     click.option("--budget", metavar="10min", help="Time for the whole run; what did not fit is skipped."),
     click.option("--memory-limit", metavar="4GiB", help="What one step may hold; one that holds more has failed."),
+    click.option(
+        "--callers",
+        type=click.IntRange(min=1),
+        default=1,
+        metavar="N",
+        help="Time it with N threads that call it at once.",
+    ),
     click.option("--workspace", metavar="FOLDER", help="Default: ./navigator_workspace."),
 )
 
@@ -131,6 +138,7 @@ tried = _together(
     click.option("--atol", type=float, help="Allowed absolute error."),
     click.option("--top1", type=float, metavar="SHARE", help="Share of positions that must rank first what is first."),
     click.option("--mask", metavar="INPUT", help="The input whose zeros mark positions that do not count."),
+    click.option("--search", is_flag=True, help="Try other settings of what runs the best ones, such as threads."),
 )
 
 

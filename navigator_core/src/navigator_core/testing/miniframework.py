@@ -171,7 +171,7 @@ def load(source: Path, options: None, context: Context) -> LoadedModel:
     def call(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {y.name: dense(inputs[x.name], weight, bias)}
 
-    return LoadedModel(call)
+    return LoadedModel(call, thread_safe=True)
 
 
 def cpu_time(context: Context) -> Callable[[Callable[[], Any]], float]:

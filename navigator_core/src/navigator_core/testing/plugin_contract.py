@@ -141,6 +141,16 @@ class PluginContract:
                 )
                 _survives(where, cls, value)
 
+    def test_every_knob_turns_a_field_of_the_options_to_values_that_these_take(self) -> None:
+        for runner in self.found().runners.values():
+            for knob in runner.knobs:
+                where = f"the knob {knob.field!r} of {runner.name}"
+                known = () if runner.options is None else [field.name for field in attrs.fields(runner.options)]
+                assert knob.field in known, f"{where} is no field of its options"
+                assert runner.options is not None
+                for value in knob.values:
+                    _survives(runner.name, runner.options, _turned(where, runner.options, knob.field, value))
+
     def test_a_framework_or_source_format_has_its_reference_runner(self) -> None:
         found = self.found()
         for value in found.formats.values():
@@ -243,6 +253,13 @@ def _options(found: Plugins) -> Iterator[tuple[str, type, list[Any]]]:
             assert not wrong, f"{_where(one)} has variants with options {wrong}, but declares no options class"
         else:
             yield _where(one), cls, [value for value in given if value is not None]
+
+
+def _turned(where: str, cls: type, field: str, value: Any) -> Any:
+    try:
+        return cls(**{field: value})
+    except (TypeError, ValueError) as error:
+        raise AssertionError(f"{where} is turned to {value!r}, which the options refuse: {error}") from error
 
 
 def _survives(where: str, cls: type, value: Any) -> None:

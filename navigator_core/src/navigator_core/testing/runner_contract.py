@@ -7,6 +7,7 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +24,9 @@ from navigator_core.signature import Dim, Names, Signature, TensorSpec
 from navigator_core.survey import kind
 
 Arrays = Mapping[str, np.ndarray]
+
+THREADS = 4
+"""That call at once a model which says that they may."""
 
 
 LAYOUTS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -239,6 +243,23 @@ class RunnerContract:
             with self.loaded(case) as other:
                 self._close(other(inputs), expected, "called beside another one")
             self._close(one(inputs), expected, "called after another one was closed")
+
+    def test_threads_that_call_at_once_get_their_own_answers_where_it_says_that_they_may(self, tmp_path: Path) -> None:
+        case = self.case(tmp_path)
+        with self.loaded(case) as run:
+            if not run.model.thread_safe:
+                raise SkipTest("it does not say thread_safe: the core lets threads take turns")
+            given = [(run.bring_in(inputs), inputs, expected) for inputs, expected in case.calls]
+            run(case.calls[0][0])  # the first may compile
+
+            def work(place: int) -> list[tuple[Arrays, Arrays, Any]]:
+                turned = [given[(place + number) % len(given)] for number in range(THREADS * len(given))]
+                return [(inputs, expected, run.call(ready)) for ready, inputs, expected in turned]
+
+            with ThreadPoolExecutor(THREADS) as pool:
+                for answers in pool.map(work, range(THREADS)):
+                    for inputs, expected, found in answers:
+                        self._close(_numpy(found), expected, f"called by {THREADS} at once with {_shapes(inputs)}")
 
     def test_closing_twice_is_closing_once(self, tmp_path: Path) -> None:
         case = self.case(tmp_path)

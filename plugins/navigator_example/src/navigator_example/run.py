@@ -58,4 +58,4 @@ def load(source: Path, options: None, context: Context) -> LoadedModel:
             values[step["gives"]] = OPERATORS[step["operator"]](*arguments, **step["attributes"])
         return {ours: values[theirs] for ours, theirs in outputs.items()}
 
-    return LoadedModel(call)
+    return LoadedModel(call, thread_safe=True)  # each call has values of its own

@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
-from navigator_core import BF16, FP16, FP32, INT8, Converter, Format, Probe, Ref, Requirement, Runner, Variant, hookimpl
+from navigator_core import (
+    BF16,
+    FP16,
+    FP32,
+    INT8,
+    Converter,
+    Format,
+    Knob,
+    Probe,
+    Ref,
+    Requirement,
+    Runner,
+    Variant,
+    core_counts,
+    hookimpl,
+)
 from navigator_openvino.options import CpuOptions, Int8Options
 
 OPENVINO = Requirement("openvino>=2025.1")
@@ -73,5 +88,10 @@ def declare_runners() -> list[Runner]:
                 Variant("fp16", static, FP16, HAS_FP16),
             ),
             requirements=(OPENVINO,),
+            knobs=(
+                Knob("threads", core_counts()),
+                Knob("streams", core_counts()),
+                Knob("hint", ("throughput",)),
+            ),
         )
     ]

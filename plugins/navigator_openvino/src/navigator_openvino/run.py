@@ -42,7 +42,7 @@ def cpu(source: Path, options: CpuOptions, context: Context) -> LoadedModel:
         call = Static(ready) if options.static else ready.compiled(model)
     except RuntimeError as error:
         raise NavigatorError(f"OpenVINO cannot load the model: {engine.said(error)}") from error
-    return LoadedModel(call, close=call.close)
+    return LoadedModel(call, close=call.close, thread_safe=True)
 
 
 def settings(options: CpuOptions, context: Context) -> dict[str, Any]:
