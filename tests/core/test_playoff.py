@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import navigator as nav
-from navigator_core import playoff
+from navigator_core.calibration import Calibration
 from navigator_core.contestant import measure_slice
 from navigator_core.events import StepFinished, StepStarted
 
@@ -62,9 +62,8 @@ def test_every_round_is_a_fresh_process_of_each(optimize, tmp_path):
     assert [(tmp_path / name).stat().st_size for name in paces] == [1 + duel.rounds] * 2
 
 
-def test_within_the_margin_that_the_caller_gives_is_a_tie(optimize, monkeypatch):
-    settle = playoff.settle
-    monkeypatch.setattr(playoff, "settle", lambda *given: settle(*given, 0.5))
+def test_within_what_the_machine_cannot_tell_apart_is_a_tie(optimize, monkeypatch):
+    monkeypatch.setattr(Calibration, "margin", 0.5)
     (duel,) = optimize({"slow": {"seconds": 0.0043}, "fast": {"seconds": 0.004}}).duels
     assert (duel.verdict, duel.margin) == ("tie", 0.5)
 

@@ -31,14 +31,13 @@ LIMIT = 120.0
 """Times the time share of a batch size: after that, a minute by default, no more rounds are begun."""
 
 
-def settle(
-    candidates: Sequence[Candidate], task: Task, active: Session, margin: float = duels.MARGIN
-) -> tuple[Duel, ...]:
+def settle(candidates: Sequence[Candidate], task: Task, active: Session) -> tuple[Duel, ...]:
     """The fastest against each that measurements alone cannot tell from it; nothing where the leader is clear.
 
-    Only for latency and throughput. Who is within ``margin`` of the fastest is a tie, for which the caller gives the
-    machine's own noise where that is more. A candidate that fell out may not have been lucky: it is said in a note.
+    Only for latency and throughput. Who is within 3 % of the fastest is a tie, or within the machine's own noise where
+    that is more. A candidate that fell out may not have been lucky: it is said in a note.
     """
+    margin = task.calibration.margin if task.calibration else duels.MARGIN
     asked = rules.of(task, candidates)
     leaders = selection.leaders(selection.rank(candidates, asked).scored, asked.objective)[:MOST]
     leaders = _fitting(_comparable(leaders, task, active), active) if task.request.check else []
