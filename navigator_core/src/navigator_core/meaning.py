@@ -10,6 +10,7 @@ from attrs import frozen
 from navigator_core import availability, calibration, gates, keys, obstacles, recognition, survey
 from navigator_core.calibration import Calibration
 from navigator_core.declarations import Framework, Ref
+from navigator_core.duels import MARGIN
 from navigator_core.entrant import Entrant
 from navigator_core.errors import RequestError
 from navigator_core.execution import Job
@@ -43,6 +44,11 @@ class Task:
     gate: Path | None = None
     took: float = 0.0
     calibration: Calibration | None = None
+
+    @property
+    def margin(self) -> float:
+        """The share within which two candidates are a tie: 3 %, or the machine's own noise where that is more."""
+        return MARGIN if self.calibration is None else self.calibration.margin
 
 
 def understand(subject: Subject, machine: Machine, request: Request, active: Session) -> Task:

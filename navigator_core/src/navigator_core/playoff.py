@@ -37,7 +37,7 @@ def settle(candidates: Sequence[Candidate], task: Task, active: Session) -> tupl
     Only for latency and throughput. Who is within 3 % of the fastest is a tie, or within the machine's own noise where
     that is more. A candidate that fell out may not have been lucky: it is said in a note.
     """
-    margin = task.calibration.margin if task.calibration else duels.MARGIN
+    margin = task.margin
     asked = rules.of(task, candidates)
     leaders = selection.leaders(selection.rank(candidates, asked).scored, asked.objective)[:MOST]
     leaders = _fitting(_comparable(leaders, task, active), active) if task.request.check else []
