@@ -37,7 +37,7 @@ def report(
     """Select the best, put the candidates in order and say what was assumed."""
     subject, machine, request, value = task.subject, task.machine, task.request, task.reference
     asked = rules.of(task, candidates)
-    chosen = selection.select(candidates, asked, played, task.margin)
+    chosen = selection.select(candidates, asked, played)
     baseline = planning.baseline_name(subject.identified.format, subject.identified.runner)
     notes = [*subject.notes, *value.notes, *active.notes]
     notes += [f"{c.name}: {note}" for c in candidates if c.verdict is not None for note in c.verdict.notes]
