@@ -31,10 +31,9 @@ def run(path, folder, **asked):
 def test_every_knob_is_turned_and_every_setting_is_verified(report):
     (name,) = {trial.candidate for trial in report.trials}
     assert name.endswith("@ onnxruntime-cpu")
-    last = [trial.setting.split(",")[-1] for trial in report.trials]
     for cores in core_counts():
         assert any(f"threads={cores}" in trial.setting for trial in report.trials)
-    assert "graph_optimization_level=basic" in " ".join(last)
+    assert any("graph_optimization_level=basic" in trial.setting for trial in report.trials)
     assert any("allow_spinning=False" in trial.setting for trial in report.trials)
     assert any("execution_mode=parallel" in trial.setting for trial in report.trials)
     assert {(trial.status, trial.reason) for trial in report.trials} == {("ok", None)}
