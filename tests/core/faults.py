@@ -103,7 +103,8 @@ def stored(folder):
     for result in (folder / "workspace" / "objects").glob("*/*/content/navigator-result.json"):
         if (result.parent.parent / ".complete").exists():
             step = Path(json.loads(result.read_text())["log"]).parent.name
-            kept.add(STEPS[step.partition("-")[2]])
+            name = step.partition("-")[2]
+            kept |= {STEPS[name]} if name in STEPS else set()  # what is learned of the machine is no step of a branch
     return kept
 
 
@@ -185,7 +186,7 @@ def main():
 
 def _trap_in_archive(faulty):
     """The deed is done when the archive is written and before it has its name."""
-    from navigator_core import archive
+    from navigator_core import replacing
 
     fsync = os.fsync
 
@@ -197,7 +198,7 @@ def _trap_in_archive(faulty):
             faulty.begin("save", "archive", book=False)
             fsync(descriptor)
 
-    archive.os = Trapped()
+    replacing.os = Trapped()
 
 
 if __name__ == "__main__":

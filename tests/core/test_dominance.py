@@ -97,7 +97,7 @@ def test_no_luck_cuts_a_candidate_short_that_is_as_fast_as_its_rival() -> None:
     """Or a quarter slower, with noise of 30 %: ten calls are few, but their interval knows that."""
     rng = np.random.default_rng(3)
     ahead = [Rival(name="rival", sizes=(1,), times=(Estimate(0.01, 0.0098, 0.0102),))]
-    for _ in range(300):
+    for _ in range(60):
         machine = Paced(0.0125 * np.exp(0.3 * rng.standard_normal(2000)))
         timing = time_calls(
             machine.call, seconds=0.5, clock=machine.clock, enough=lambda found: behind(found, 1, ahead)

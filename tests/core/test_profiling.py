@@ -71,6 +71,7 @@ def test_noise_is_answered_by_more_calls_until_the_target_is_met(spread: float) 
     assert len(timing.samples) >= 50
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("shape", "phi"), [("normal", 0.0), ("lognormal", 0.0), ("two modes", 0.0), ("normal", 0.6)])
 def test_ending_as_soon_as_the_interval_is_narrow_leaves_the_truth_in_it_93_times_in_100(
     shape: str, phi: float

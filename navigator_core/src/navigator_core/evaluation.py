@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -241,7 +242,8 @@ def _demand_right(judge: Judge, made: Sequence[StoredBatch], calls: Sequence[Rot
     company = f" with {len(calls)} callers at once" if len(calls) > 1 else ""
     first = [(call.turn, call.last) for call in calls]
     more = range(min(len(made), MOST_CHECKED)) if len(calls) == 1 else ()
-    for turn, outputs in (*first, *_made(calls[0], (turn for turn in more if turn != first[0][0]))):
+    others = _made(calls[0], (turn for turn in more if turn != first[0][0]))
+    for turn, outputs in chain(first, others):  # one after the other: the next call may overwrite what this one gave
         _demand(judge, made[turn], outputs, f"in the timed run{company}")
 
 
