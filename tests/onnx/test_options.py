@@ -9,8 +9,8 @@ import onnx
 from onnx import numpy_helper
 from onnx_models import attention, context, linear, mlp, model, node, value, wordy, write
 
-from navigator_core import Context, Dim, Signature, TensorSpec, testing
-from navigator_onnx import half, processor, quantize, run, run_gpu, simplify
+from navigator_core import Context, Dim, Signature, TensorSpec, processor, testing
+from navigator_onnx import half, quantize, run, run_gpu, simplify
 from navigator_onnx.options import DynamicOptions, HalfOptions, QdqOptions, SlimOptions
 
 HAS_POLYGRAPHY = any(importlib_metadata.distributions(name="polygraphy"))

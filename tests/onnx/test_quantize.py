@@ -21,8 +21,9 @@ from onnx_models import (
     write_external,
 )
 
+from navigator_core import processor
 from navigator_core.errors import NavigatorError, NothingToDoError, RequestError
-from navigator_onnx import processor, rewrite
+from navigator_onnx import rewrite
 from navigator_onnx.options import CpuOptions, DynamicOptions, QdqOptions
 from navigator_onnx.quantize import dynamic, qdq
 from navigator_onnx.run import cpu

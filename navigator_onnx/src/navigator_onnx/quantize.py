@@ -12,9 +12,9 @@ import onnx
 import onnxruntime
 from onnxruntime import quantization
 
-from navigator_core import Context, Names
+from navigator_core import Context, Names, processor
 from navigator_core.errors import NavigatorError, NothingToDoError
-from navigator_onnx import names, processor, proto, rewrite, run
+from navigator_onnx import names, proto, rewrite, run
 from navigator_onnx.options import DynamicOptions, QdqOptions
 
 DYNAMIC = frozenset({"Attention", "Conv", "Gather", "Gemm", "LSTM", "MatMul"})

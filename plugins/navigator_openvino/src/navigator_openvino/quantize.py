@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from navigator_core import Context, Names
+from navigator_core import Context, Names, processor
 from navigator_core.errors import NavigatorError, NothingToDoError
 from navigator_openvino import convert, engine, names
 from navigator_openvino.engine import openvino
@@ -48,6 +48,7 @@ def int8(source: Path, output: Path, options: Int8Options, context: Context) -> 
                 names=[*options.nodes_to_exclude, *(scores if transformer else ())],
                 types=list(options.op_types_to_exclude),
             ),
+            advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=_room_for_sums()),
         )
     except nncf.ValidationError as error:
         raise NavigatorError(f"NNCF refuses: {engine.said(error)}") from error
@@ -56,6 +57,11 @@ def int8(source: Path, output: Path, options: Int8Options, context: Context) -> 
     openvino.save_model(made, output, compress_to_fp16=False)
     convert.check(output)
     return context.names
+
+
+def _room_for_sums() -> Any:
+    """Whether all weights are kept to 7 bits, or NNCF's default: those of the first layer."""
+    return nncf.OverflowFix.ENABLE if processor.sums_of_int8_overflow() else nncf.OverflowFix.FIRST_LAYER
 
 
 def attention_scores(model: Any) -> list[str]:

@@ -13,8 +13,8 @@ CPUINFO = Path("/proc/cpuinfo")
 def sums_of_int8_overflow() -> bool:
     """Whether int8 products with weights of 8 bits saturate here: on x86 processors that are not known to have VNNI.
 
-    There ONNX Runtime adds pairs of u8 times s8 products in 16 bits (VPMADDUBSW), and its documentation on
-    quantization advises weights of 7 bits.
+    There runtimes add pairs of u8 times s8 products in 16 bits (VPMADDUBSW); weights of 7 bits leave room for that.
+    For plugins that quantize: the result must not be wrong on the machine that it is made for.
     """
     if platform.machine().lower() not in ("x86_64", "amd64", "x86", "i686"):
         return False
