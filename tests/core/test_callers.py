@@ -20,6 +20,8 @@ from navigator_core.statistics import throughput
 from navigator_core.testing import miniframework as mini
 from navigator_core.testing import using
 
+pytestmark = pytest.mark.long  # whole runs, a dozen seconds each
+
 HERE = str(Path(__file__).parent)
 SAMPLES = [np.full((2, 4), value, np.float32) for value in (1, -3)]
 PATH = "mini->mini-json->mini-npz[fp32]"

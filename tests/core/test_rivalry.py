@@ -12,6 +12,8 @@ from navigator_core.events import StepFinished
 from . import paced
 from .paced import named
 
+pytestmark = pytest.mark.long  # whole runs, a dozen seconds each
+
 FAST, SLOW = {"seconds": 0.002}, {"seconds": 0.02}
 SIZES = {"batch_sizes": [1, 2], "seconds": 0.4}
 

@@ -17,6 +17,8 @@ from navigator_core.search import better
 from navigator_core.testing import miniframework as mini
 from navigator_core.testing import using
 
+pytestmark = pytest.mark.long  # whole runs, a dozen seconds each
+
 HERE = str(Path(__file__).parent)
 SAMPLES = [np.ones((2, 4), np.float32), np.zeros((3, 4), np.float32)]
 PATH = "mini->mini-json->mini-npz[fp32] @ turned"

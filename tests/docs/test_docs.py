@@ -29,6 +29,9 @@ SHELL = {"console", "sh"}
 NOT_CODE = {"", "text", "toml", "yaml", "json", "ini", "dockerfile", "mermaid", "diff"}
 WRITE = "import pathlib as _p; _p.Path({name!r}).write_text({code!r})\n"
 RUN = "import subprocess as _s; _s.run(['bash', '-euo', 'pipefail', '-c', {command!r}], check=True)\n"
+SHORT = "import navigator_core.playoff as _q; _q.LIMIT = 10.0\n"
+"""In place of a page's first line, its title: a playoff may last seconds, not a minute. Commands play theirs in full."""
+
 TIMEOUT = 600
 
 
@@ -70,9 +73,9 @@ def commands(code: str) -> list[str]:
     return found
 
 
-def run(page: str, folder: Path, name: str = "page.py") -> subprocess.CompletedProcess[str]:
+def run(page: str, folder: Path, name: str = "page.py", first: str = "\n") -> subprocess.CompletedProcess[str]:
     path = folder / name
-    path.write_text(script(page))
+    path.write_text(first + script(page).partition("\n")[2])
     tools = str(Path(sys.executable).parent)
     environment = os.environ | {"PATH": os.pathsep.join([tools, os.environ.get("PATH", "")])}
     return subprocess.run(
@@ -82,7 +85,7 @@ def run(page: str, folder: Path, name: str = "page.py") -> subprocess.CompletedP
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_page_runs(page, tmp_path):
-    outcome = run(page.read_text(), tmp_path, f"{page.name}.py")
+    outcome = run(page.read_text(), tmp_path, f"{page.name}.py", first=SHORT)
     assert outcome.returncode == 0, f"{page.relative_to(ROOT)} (line numbers are the page's)\n{outcome.stderr[-6000:]}"
 
 
