@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 from attrs import frozen
 
+from navigator_core import processor
 from navigator_core.results import Estimate
 
 HERE = Path(__file__).parent
@@ -115,10 +116,7 @@ def installed(distribution: str) -> str | None:
 
 def cpu() -> str:
     """What the processor calls itself."""
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return re.sub(r"\((R|TM)\)", "", line.partition(":")[2]).strip()
-    return platform.machine()
+    return re.sub(r"\((R|TM)\)", "", processor.model()).strip()
 
 
 def cores() -> int:

@@ -39,7 +39,7 @@ def optimize(workspace: str, batches: list[int]) -> dict[str, Any]:
     spent = {"export": 0.0, "verify": 0.0, "profile": 0.0, "playoff": 0.0}
     since: dict[str, tuple[str, float]] = {}
     workers: list[execution.Kind] = []
-    launch = execution._launch
+    launch = execution.launch
 
     def counted(kind: execution.Kind) -> Any:
         workers.append(kind)
@@ -54,7 +54,7 @@ def optimize(workspace: str, batches: list[int]) -> dict[str, Any]:
                 since[event.step] = event.stage, event.elapsed
 
     made, samples = models.make(MODEL), models.samples(MODEL)
-    execution._launch = counted
+    execution.launch = counted
     began = time.perf_counter()
     asked = {"precisions": ["fp32"], "runners": [name for name in nav.runners() if not name.startswith("example")]}
     report = nav.optimize(made, samples, batch_sizes=batches, workspace=workspace, observe=observe, **asked)

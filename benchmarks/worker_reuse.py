@@ -32,7 +32,7 @@ def optimize(workspace: str, how: str, batches: list[int]) -> dict[str, Any]:
     from navigator_core import execution
     from navigator_core.execution import Workers
 
-    launch, run, workers = execution._launch, Workers.run, []
+    launch, run, workers = execution.launch, Workers.run, []
 
     def counted(*given: Any, **more: Any) -> Any:
         workers.append(given)
@@ -45,7 +45,7 @@ def optimize(workspace: str, how: str, batches: list[int]) -> dict[str, Any]:
             pool._end(job.kind)
 
     patched: Any = Workers
-    execution._launch = counted
+    execution.launch = counted
     if how != REUSED:
         patched.run = once
     if how == ALONE:

@@ -33,6 +33,14 @@ def golden():
     return compare
 
 
+@pytest.fixture(scope="module")
+def importable():
+    """What lies beside the tests, where workers find it only if we say so."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(Path(__file__).parent)
+        yield
+
+
 @pytest.fixture
 def optimize(tmp_path, monkeypatch):
     """`navigator.optimize` with next to no time for measuring; what is not given is as short as it can be."""

@@ -5,7 +5,6 @@ import threading
 import time
 from collections import Counter
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,9 +19,8 @@ from navigator_core.statistics import throughput
 from navigator_core.testing import miniframework as mini
 from navigator_core.testing import using
 
-pytestmark = pytest.mark.long  # whole runs, a dozen seconds each
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("importable")]  # whole runs, a dozen seconds each
 
-HERE = str(Path(__file__).parent)
 SAMPLES = [np.full((2, 4), value, np.float32) for value in (1, -3)]
 PATH = "mini->mini-json->mini-npz[fp32]"
 
@@ -133,14 +131,6 @@ def test_a_turn_that_is_interrupted_is_passed_on():
 
 
 # whole runs
-
-
-@pytest.fixture(scope="module", autouse=True)
-def importable():
-    """`turning` lies beside this file, where workers find it only if we say so."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(HERE)
-        yield
 
 
 @pytest.fixture

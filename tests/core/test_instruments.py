@@ -1,6 +1,5 @@
 """Profilers at work: who measures what of whom, and what it decides."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,14 +18,6 @@ MODEL = mini.Model(np.random.default_rng(0).standard_normal((4, 3)).astype("floa
 BIG = Profiler(
     name="big-device", unit="B", implementation=Ref("turning:bytes_of_the_device"), memory="cpu", tensors="mini"
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def importable():
-    """`turning` lies beside this file, where workers find it only if we say so."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(Path(__file__).parent)
-        yield
 
 
 def use(name, target, memory=None):

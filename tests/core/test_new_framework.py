@@ -36,16 +36,6 @@ SOURCES = Path(builtin.__file__).parent
 DENSE = "mini->mini-json->mini-npz"
 SAMPLES = [mini.Array(np.random.default_rng(n).standard_normal((2, 4)).astype("float32")) for n in range(4)]
 
-HERE = Path(__file__).parent
-
-
-@pytest.fixture(scope="module", autouse=True)
-def importable():
-    """`misbehaving` lies beside this file, where workers find it only if we say so."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(HERE)
-        yield
-
 
 @pytest.fixture(scope="module")
 def misbehaving(importable):
@@ -175,6 +165,8 @@ PLUGIN = """
 import json
 from navigator_core.testing import miniframework as mini
 from navigator_core.testing.miniframework import *
+
+pytestmark = pytest.mark.usefixtures("importable")
 
 @hookimpl
 def declare_converters():

@@ -2,7 +2,6 @@
 
 import sys
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,15 +14,7 @@ from navigator_core.events import StepFinished, StepStarted
 from . import paced
 from .paced import named
 
-HERE = str(Path(__file__).parent)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def importable():
-    """`pacing` lies beside this file, where workers find it only if we say so."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(HERE)
-        yield
+pytestmark = pytest.mark.usefixtures("importable")
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Settings of the best candidates, turned one at a time: what is tried, what is right, and what comes of it."""
 
 import json
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,9 +16,8 @@ from navigator_core.search import better
 from navigator_core.testing import miniframework as mini
 from navigator_core.testing import using
 
-pytestmark = pytest.mark.long  # whole runs, a dozen seconds each
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("importable")]  # whole runs, a dozen seconds each
 
-HERE = str(Path(__file__).parent)
 SAMPLES = [np.ones((2, 4), np.float32), np.zeros((3, 4), np.float32)]
 PATH = "mini->mini-json->mini-npz[fp32] @ turned"
 KNOBS = (
@@ -27,14 +25,6 @@ KNOBS = (
     Knob("off", (1.0,)),
     Knob("odd", (1, 2)),
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def importable():
-    """`turning` lies beside this file, where workers find it only if we say so."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(HERE)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -316,12 +316,6 @@ def test_the_memory_that_breaks_a_tie_is_that_at_the_batch_size_asked_for():
     assert chosen([first, second], Objective(batch_size=8)).best == "b"
 
 
-def test_within_the_machines_own_noise_is_a_tie():
-    pair = [candidate("a", measured(memory=2**25)), candidate("b", measured(p50=1.05))]
-    assert select(pair, rules()).best == "a"
-    assert select(pair, rules(), margin=0.06).best == "b"
-
-
 def test_a_tie_in_throughput_counts_too():
     found = chosen(
         [candidate("a", measured(p50=1.0, memory=2**25)), candidate("b", measured(p50=1.02))],

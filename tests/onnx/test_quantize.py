@@ -166,7 +166,7 @@ def test_the_whole_range_uses_eight_bits(quantized, convert):
 def test_a_processor_whose_sums_overflow_gets_seven_bits_by_itself(quantized, convert, monkeypatch, tmp_path):
     for flags, most in (("fpu avx2", 64), ("fpu avx2 avx_vnni", 127), ("fpu avx512f avx512_vnni", 127)):
         (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags : {flags}\n")
-        monkeypatch.setattr(processor, "CPUINFO", tmp_path / "cpuinfo")
+        monkeypatch.setattr(processor, "INFO", tmp_path / "cpuinfo")
         monkeypatch.setattr(processor.platform, "machine", lambda: "x86_64")
         processor.sums_of_int8_overflow.cache_clear()
         try:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from navigator_core import BF16, FP16, FP32
+from navigator_core import BF16, FP16, FP32, processor
 from navigator_core.errors import NavigatorError, NothingToDoError
 from navigator_torch import compile, devices, options, run
 from navigator_torch.adapted import Autocast, adapted
@@ -140,14 +140,14 @@ CPUINFO = "processor\t: 0\nflags\t\t: fpu {}\n"
 )
 def test_half_precision_is_offered_where_the_cpu_has_instructions_for_it(tmp_path, monkeypatch, flags, bf16, fp16):
     (tmp_path / "cpuinfo").write_text(CPUINFO.format(flags))
-    monkeypatch.setattr(devices, "CPU", tmp_path / "cpuinfo")
+    monkeypatch.setattr(processor, "INFO", tmp_path / "cpuinfo")
     monkeypatch.setattr(devices, "DRIVER_SIGNS", (tmp_path / "none",))
     assert (devices.bf16() is None, devices.fp16() is None) == (bf16, fp16)
     assert devices.gpu() is not None
 
 
 def test_half_precision_is_offered_where_there_is_a_gpu(tmp_path, monkeypatch):
-    monkeypatch.setattr(devices, "CPU", tmp_path / "none")
+    monkeypatch.setattr(processor, "INFO", tmp_path / "none")
     monkeypatch.setattr(devices, "DRIVER_SIGNS", (tmp_path,))
     assert devices.bf16() is devices.fp16() is devices.gpu() is None
     monkeypatch.setattr(devices, "DRIVER_SIGNS", (tmp_path / "none",))

@@ -8,7 +8,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from navigator_core.conditions import cpu_model
+from navigator_core import processor
 from navigator_core.declarations import (
     Context,
     Device,
@@ -61,10 +61,10 @@ def identify_model(model: Any) -> str | None:
     return PYTHON if callable(model) and not isinstance(model, type) else None
 
 
-def cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[DeviceInfo]:
+def cpu(cpuinfo: Path = processor.INFO) -> list[DeviceInfo]:
     """The one device "cpu": its model and number of cores, and the machine's memory in bytes."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return [DeviceInfo("cpu", f"{cpu_model(cpuinfo)}, {os.cpu_count() or 1} cores", memory)]
+    return [DeviceInfo("cpu", f"{processor.model(cpuinfo)}, {os.cpu_count() or 1} cores", memory)]
 
 
 def wall_clock(context: Context) -> Callable[[Callable[[], Any]], float]:

@@ -108,7 +108,7 @@ class _Crowd:
         self._seconds, self._longest = seconds, longest
         self._least, self._fewest = least, min(least, FEWEST * len(calls))
         self._clock = clock
-        self._measure = measure or partial(_by_clock, clock)
+        self._measure = measure or partial(profiling.by_clock, clock)
         self._first = first
         self._rows: list[list[_Ended]] = [[] for _ in calls]
         self._leave = threading.Event()
@@ -137,12 +137,6 @@ class _Crowd:
         counted = sum(len(row) - 1 for row in self._rows if row)
         enough = counted >= self._least or (spent >= self._longest and counted >= self._fewest)
         return spent >= self._seconds and enough
-
-
-def _by_clock(clock: Clock, call: Callable[[], object]) -> float:
-    start = clock()
-    call()
-    return clock() - start
 
 
 def _at_once(

@@ -11,9 +11,9 @@ from typing import Any
 
 from attrs import field, frozen
 
-from navigator_core import arrays, drift, rendering, replies, rivals, sides
+from navigator_core import arrays, drift, pairing, rendering, replies, sides
 from navigator_core.comparison import Compared, Comparison, Pace
-from navigator_core.duels import MARGIN, judge
+from navigator_core.duels import MARGIN, judge, verdict
 from navigator_core.errors import NavigatorError, RequestError
 from navigator_core.execution import Workers
 from navigator_core.interruption import Interruption
@@ -71,17 +71,19 @@ def compare(a: Any, b: Any, samples: Any, asked: Asked) -> Comparison:
         watching(2 + len(sizes)) as step,
     ):
         folder = Path(name)
-        stored = rivals.store(folder / "inputs", rows, ours.signature, sizes)
-        entrants = {one.label: rivals.entrant(one, stored, sizes, folder / "inputs") for one in (ours, theirs)}
+        stored = pairing.store(folder / "inputs", rows, ours.signature, sizes)
+        entrants = {one.label: pairing.entrant(one, stored, sizes, folder / "inputs") for one in (ours, theirs)}
         said = {}
         for one in (ours, theirs):
             with step(f"{one.label}: {one.candidate.name}"):
-                said[one.label] = rivals.ask(one, entrants[one.label], folder / one.label, workers)
+                said[one.label] = pairing.ask(one, entrants[one.label], folder / one.label, workers)
         found = _drift(ours, theirs, said, stored, folder, given)
         played = {}
         for size in sizes:
             with step(f"A against B at batch size {size}"):
-                played[size] = rivals.play((ours, theirs), entrants, size, asked.seconds, folder / f"{size}", workers)
+                played[size] = pairing.play(
+                    (ours, theirs), entrants, size, asked.seconds, asked.latency_ratio - 1, folder / f"{size}", workers
+                )
     return _concluded(
         compared=[_compared(one, said[one.label]) for one in (ours, theirs)],
         asked=asked,
@@ -138,9 +140,9 @@ def _drift(
 ) -> _Drift:
     """How far the answers are apart, where there are two to compare."""
     raised = {label: said[label].raised for label in (A, B)}
-    lost = [f"B does not answer {name}, which A does: it {why}" for name, why in raised[B].items()]
+    alone = {name: why for name, why in raised[B].items() if name not in raised[A]}
+    lost = [f"B does not answer {name}, which A does: it {why}" for name, why in alone.items()]
     notes = [f"A does not answer {name}, which is not compared: it {why}" for name, why in raised[A].items()]
-    lost = [text for name, text in zip(raised[B], lost, strict=True) if name not in raised[A]]
     both = [batch for batch in stored if batch.name not in raised[A] and batch.name not in raised[B]]
     if not said[A].steady:
         return _Drift(reasons=lost, notes=[*notes, "A answers something else when it is called again: no drift"])
@@ -213,19 +215,22 @@ def _concluded(
 
 
 def _pace(size: int, played: Played, allowed: float) -> Pace:
-    (duel,) = judge(played.times, {A: size, B: size})
-    ratio = duel.ratio
+    (duel,) = judge(played.times, {A: size, B: size}, allowed - 1)
+    b_over_a, a_over_b = duel.ratio, _inverse(duel.ratio)  # their times; a duel's is the slower one's over the other's
     if duel.candidate == B:
-        ratio = Estimate(1 / ratio.value, 1 / ratio.high, 1 / ratio.low if ratio.low else math.inf)
-    worse, better = ratio.low > 1 and ratio.value > allowed, ratio.high < 1 and ratio.value < 1 / allowed
+        b_over_a, a_over_b = a_over_b, b_over_a
     return Pace(
         batch_size=size,
         latency_a=statistics.median(played.times[A]) * size,
         latency_b=statistics.median(played.times[B]) * size,
-        ratio=ratio,
+        ratio=b_over_a,
         rounds=duel.rounds,
-        verdict="worse" if worse else "better" if better else "tie",
+        verdict=verdict(a_over_b, allowed - 1),
     )
+
+
+def _inverse(ratio: Estimate) -> Estimate:
+    return Estimate(1 / ratio.value, 1 / ratio.high, 1 / ratio.low if ratio.low else math.inf)
 
 
 def _larger(what: str, a: int | None, b: int | None, allowed: float | None) -> list[str]:

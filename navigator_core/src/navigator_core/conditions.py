@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Mapping
 from pathlib import Path
 
+from navigator_core import processor
 from navigator_core.contention import Others
 from navigator_core.results import Conditions
 
 _CPUS = Path("/sys/devices/system/cpu")
-_INFO = Path("/proc/cpuinfo")
 
 
-def read(during: Others, device: Mapping[str, str], cpus: Path = _CPUS, info: Path = _INFO) -> Conditions:
+def read(during: Others, device: Mapping[str, str], cpus: Path = _CPUS, info: Path = processor.INFO) -> Conditions:
     """What can be read right after a measurement. Nothing that is missing is an error: containers hide much of it."""
     cores = sorted(os.sched_getaffinity(0))
     return Conditions(
-        cpu=cpu_model(info),
+        cpu=processor.model(info),
         cores=len(cores),
         governor=_governor(cores, cpus),
         megahertz=_megahertz(cores, cpus, info),
@@ -27,24 +26,6 @@ def read(during: Others, device: Mapping[str, str], cpus: Path = _CPUS, info: Pa
         stolen=during.stolen,
         device=device,
     )
-
-
-def cpu_model(info: Path = _INFO) -> str:
-    """x86 names its model; arm64 only numbers it, and there the architecture goes first."""
-    facts = dict(_said(info))
-    if facts.get("model name"):
-        return facts["model name"]
-    numbers = [f"{key} {facts[key]}" for key in ("CPU implementer", "CPU part") if facts.get(key)]
-    return " ".join([platform.machine(), *numbers])
-
-
-def _said(info: Path) -> list[tuple[str, str]]:
-    try:
-        lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []
-    pairs = (line.partition(":") for line in lines)
-    return [(name.strip(), value.strip()) for name, _, value in pairs]
 
 
 def _governor(cores: list[int], cpus: Path) -> str | None:
@@ -58,7 +39,7 @@ def _megahertz(cores: list[int], cpus: Path, info: Path) -> float | None:
     driven = [_text(cpus / f"cpu{core}/cpufreq/scaling_cur_freq") for core in cores]
     numbers = [float(text) / 1e3 for text in driven if text]
     if not numbers:
-        every = [float(value) for name, value in _said(info) if name == "cpu MHz"]
+        every = [float(value) for name, value in processor.said(info) if name == "cpu MHz"]
         numbers = [every[core] for core in cores if core < len(every)]
     return round(sum(numbers) / len(numbers), 1) if numbers else None
 

@@ -259,10 +259,6 @@ def core_counts() -> tuple[int, ...]:
     return (*(2**power for power in range(cores.bit_length()) if 2**power < cores), cores)
 
 
-def _knobs(values: Iterable[Knob]) -> tuple[Knob, ...]:
-    return tuple(values)
-
-
 @frozen(kw_only=True)
 class Runner(_Implemented):
     """``implementation(model or Path, options, context: Context) -> LoadedModel``.
@@ -274,7 +270,7 @@ class Runner(_Implemented):
     name: str
     formats: tuple[str, ...] = field(converter=_names)
     tensors: str | None = "numpy"
-    knobs: tuple[Knob, ...] = field(default=(), converter=_knobs)
+    knobs: tuple[Knob, ...] = field(default=(), converter=_several)
 
 
 @frozen(kw_only=True)

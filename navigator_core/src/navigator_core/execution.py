@@ -103,7 +103,7 @@ class Failed:
 Outcome = Done[T] | Failed
 
 
-class _NoMessageError(Exception):
+class NoMessageError(Exception):
     """Something else than a worker's message came on the stream that is for them."""
 
     def __init__(self, what: bytes) -> None:
@@ -130,11 +130,11 @@ class _Worker:
     def receive(self, deadline: float) -> dict[str, Any]:
         """The next message.
 
-        Raises TimeoutError at the deadline, EOFError when the worker is gone, _NoMessageError for what it did not say.
+        Raises TimeoutError at the deadline, EOFError when the worker is gone, NoMessageError for what it did not say.
         """
         while b"\n" not in self.pending:
             if len(self.pending) > LONGEST_MESSAGE:
-                raise _NoMessageError(self.pending)
+                raise NoMessageError(self.pending)
             with selectors.DefaultSelector() as selector:
                 selector.register(self.connection, selectors.EVENT_READ)
                 if not selector.select(max(0.0, deadline - time.monotonic())):
@@ -147,9 +147,9 @@ class _Worker:
         try:
             message = json.loads(line)
         except ValueError:
-            raise _NoMessageError(line) from None
+            raise NoMessageError(line) from None
         if not isinstance(message, dict) or not any(isinstance(message.get(name), kind) for name, kind in MESSAGES):
-            raise _NoMessageError(line)
+            raise NoMessageError(line)
         return message
 
     def how(self) -> str:
@@ -210,7 +210,7 @@ class Workers:
             raise
         duration = time.monotonic() - begun
         if ended is not None:
-            reason = _with_log(ended.format(seconds=f"{duration:.0f}"), folder)
+            reason = with_log(ended.format(seconds=f"{duration:.0f}"), folder)
             return Failed(reason, duration, folder / "log.txt", timed_out=ended == OUT_OF_TIME)
         return read_result(job, folder, duration)
 
@@ -245,7 +245,7 @@ class Workers:
                     return None if finished else describe_exit(message["exit"])
         except TimeoutError:
             return OUT_OF_TIME
-        except _NoMessageError as error:
+        except NoMessageError as error:
             return str(error)
         except (EOFError, OSError) as error:
             return f"lost its worker, which {active.how() if active else f'did not start ({type(error).__name__})'}"
@@ -257,7 +257,7 @@ class Workers:
         active = self._workers.get(kind)
         if active is None or active.process.poll() is not None:
             self._end(kind)
-            active = self._workers[kind] = _launch(kind)
+            active = self._workers[kind] = launch(kind)
         active.wait(deadline)
         return active
 
@@ -265,7 +265,7 @@ class Workers:
         """Let a worker begin to import what later steps need, while another one works. It is waited for when used."""
         with contextlib.suppress(OSError):  # the step that needs it will say so
             if kind not in self._workers:
-                self._workers[kind] = _launch(kind)
+                self._workers[kind] = launch(kind)
 
     def _end(self, kind: Kind) -> None:
         active = self._workers.pop(kind, None)
@@ -286,95 +286,9 @@ class Workers:
         self.close()
 
 
-class Dialogue:
-    """A step that is talked to while it runs, in a worker of its own. A context manager: at its end all is gone.
-
-    The worker imports from the start; `begin` waits for it. Whatever the step's end, it raises `Dialogue.Ended`.
-    """
-
-    class Ended(Exception):  # noqa: N818  (a message, not an error of ours)
-        """The step is over; the message says how, as a verb and what follows it."""
-
-    def __init__(self, job: Job[Any], folder: Path) -> None:
-        folder.mkdir()
-        write_job(job, folder, folder)
-        self._job, self._folder = job, folder
-        self._worker = _launch(job.kind)
-        self._child: int | None = None
-
-    def begin(self, deadline: float) -> dict[str, Any]:
-        """Start the step, or start it afresh, in a new process, and wait for the first thing it says."""
-        try:
-            self._worker.wait()
-            self._end_child(deadline)
-            self._worker.send({"do": "run", "folder": str(self._folder)})
-            self._child = self._worker.receive(deadline)["pid"]
-        except (EOFError, OSError, KeyError, _NoMessageError) as error:
-            raise self.Ended(f"could not be started ({type(error).__name__})") from error
-        return self.receive(deadline)
-
-    def _end_child(self, deadline: float) -> None:
-        """Kill the step's process, and wait until all that it started is gone as well."""
-        if self._child is not None:
-            self._signal(signal.SIGKILL)
-            while "exit" not in self._worker.receive(deadline):
-                pass
-            self._child = None
-
-    def receive(self, deadline: float) -> dict[str, Any]:
-        """The next thing the step says."""
-        try:
-            message = self._worker.receive(deadline)
-        except TimeoutError:
-            raise self.Ended("said nothing for too long") from None
-        except _NoMessageError as error:
-            raise self.Ended(str(error)) from None
-        except (EOFError, OSError) as error:
-            raise self.Ended(f"lost its worker, which {self._worker.how()}") from error
-        if "exit" in message:
-            self._child = None
-            raise self.Ended(self._how(message["exit"]))
-        said: dict[str, Any] = message["said"]
-        return said
-
-    def send(self, message: dict[str, Any]) -> None:
-        """Say something to the step."""
-        try:
-            self._worker.send(message)
-        except OSError as error:
-            raise self.Ended(f"lost its worker ({type(error).__name__})") from error
-
-    def pause(self) -> None:
-        """Stop its processes, all threads at once, until `resume`."""
-        self._signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let it go on."""
-        self._signal(signal.SIGCONT)
-
-    def _signal(self, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError):  # then what is received next says so
-            if self._child is not None:
-                os.killpg(self._child, number)
-
-    def _how(self, code: int) -> str:
-        if not (self._folder / "result.json").exists():
-            return _with_log(describe_exit(code), self._folder)
-        found = read_result(self._job, self._folder, 0.0)
-        return f"raised {found.reason}" if isinstance(found, Failed) else "ended by itself"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: types.TracebackType | None
-    ) -> None:
-        self._worker.end()
-
-
 def start_worker(kind: Kind) -> _Worker:
     """Start a worker and wait until it is ready. Raises OSError or EOFError where it does not start."""
-    active = _launch(kind)
+    active = launch(kind)
     try:
         active.wait()
     except BaseException:
@@ -383,7 +297,7 @@ def start_worker(kind: Kind) -> _Worker:
     return active
 
 
-def _launch(kind: Kind) -> _Worker:
+def launch(kind: Kind) -> _Worker:
     """Start a worker; nothing of the user's ``__main__`` is imported.
 
     One with this process's interpreter has its ``sys.path``, too; another interpreter keeps its own.
@@ -491,7 +405,8 @@ def gib(size: int) -> str:
     return f"{size / 2**30:.3g} GiB"
 
 
-def _with_log(sentence: str, folder: Path) -> str:
+def with_log(sentence: str, folder: Path) -> str:
+    """The sentence, and the last lines that the step printed."""
     try:
         with (folder / "log.txt").open("rb") as log:
             log.seek(max(0, log.seek(0, os.SEEK_END) - 4000))

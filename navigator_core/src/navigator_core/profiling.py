@@ -71,7 +71,7 @@ def time_calls(
 
     ``enough`` is asked of the median once, after ten calls and a fifth of ``seconds``: a sentence ends the timing.
     """
-    measure = measure or partial(_by_clock, clock)
+    measure = measure or partial(by_clock, clock)
     with _collecting_outside() as collect:
         warm = _warm_up(call, seconds / 2 if warmup_seconds is None else warmup_seconds, clock, measure)
         samples: list[float] = []
@@ -151,7 +151,7 @@ def measure_transfer(
         take_out()
 
     both()
-    return median([_by_clock(clock, both) for _ in range(repetitions)]).value
+    return median([by_clock(clock, both) for _ in range(repetitions)]).value
 
 
 def saturated(throughputs: Sequence[tuple[int, Estimate]], growth: float = 0.05, patience: int = 2) -> bool:
@@ -170,7 +170,8 @@ def _more(calls: int, min_calls: int, spent: float, longest: float) -> bool:
     return calls < min(FEWEST, min_calls) or (calls < min_calls and spent < longest)
 
 
-def _by_clock(clock: Clock, call: Callable[[], object]) -> float:
+def by_clock(clock: Clock, call: Callable[[], object]) -> float:
+    """Seconds of one call."""
     start = clock()
     call()
     return clock() - start

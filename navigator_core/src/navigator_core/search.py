@@ -82,11 +82,11 @@ def _within(one: Ranked, leader: Ranked, objective: Objective) -> bool:
     return one.score <= leader.score * PROMISING
 
 
-def better(found: Estimate, before: Estimate, objective: Objective) -> bool:
+def better(found: Estimate, before: Estimate, objective: Objective, margin: float = MARGIN) -> bool:
     """Whether a quantity is better beyond doubt, and by more than what counts as a tie."""
     if objective.maximize:
-        return found.low > before.high and found.value > before.value * (1 + MARGIN)
-    return found.high < before.low and found.value * (1 + MARGIN) < before.value
+        return found.low > before.high and found.value > before.value * (1 + margin)
+    return found.high < before.low and found.value * (1 + margin) < before.value
 
 
 def _knobs(branch: Branch, task: Task) -> list[Knob]:
@@ -126,7 +126,7 @@ class _Search:
                 tried = branches.candidate(changed, self.artifacts, self.task, self.active, only=size, stage="search")
                 refused = selection.rank([tried], self.asked).refused.get(tried.name)
                 value = self._value(tried, size)
-                wins = refused is None and value is not None and better(value, current, objective)
+                wins = refused is None and value is not None and better(value, current, objective, self.task.margin)
                 self.trials.append(
                     Trial(
                         candidate=branch.name,

@@ -175,13 +175,11 @@ def rank(candidates: Iterable[Candidate], rules: Rules) -> Ranking:
     return Ranking(tuple(sorted(scored, key=lambda one: one.score)), refused)
 
 
-def select(
-    candidates: Sequence[Candidate], rules: Rules, duels: Sequence[Duel] = (), margin: float = MARGIN
-) -> Selection:
+def select(candidates: Sequence[Candidate], rules: Rules, duels: Sequence[Duel] = ()) -> Selection:
     """The best candidate: right, of a precision that may win, within the limits, and first by the objective.
 
     What ``duels`` say of the very candidates and batch sizes that the objective asks for counts more than
-    measurements taken apart from each other, which are a tie within ``margin``. A tie is broken by memory, then size,
+    measurements taken apart from each other, which are a tie within 3 %. A tie is broken by memory, then size,
     then portability; where a playoff could not tell two apart that look farther from each other than its margin, the
     one that looks faster is preferred.
     """
@@ -196,7 +194,7 @@ def select(
         tied = [leader, *(scored[d.rival] for d in said if d.verdict == "tie" and d not in undecided)]
     else:
         leader = ranking.scored[0]
-        bound = leader.score * (1 + margin if leader.score > 0 else 1 - margin)
+        bound = leader.score * (1 + MARGIN if leader.score > 0 else 1 - MARGIN)
         tied = [one for one in ranking.scored if one.score <= bound]
     first, *behind = sorted(tied, key=_merit)
     best = first.candidate

@@ -21,8 +21,9 @@ from attrs import field, frozen
 
 from navigator_core.contestant import Contestant
 from navigator_core.declarations import Ref
+from navigator_core.dialogue import Dialogue
 from navigator_core.duels import FEWEST_ROUNDS, LOOKS, MARGIN, MOST_ROUNDS, Times, over_turns, playing_on
-from navigator_core.execution import Dialogue, Job
+from navigator_core.execution import Job
 from navigator_core.worker import Emit
 
 SLICE = 0.05

@@ -8,9 +8,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from navigator_core import DeviceInfo
+from navigator_core import DeviceInfo, processor
 
-CPU = Path("/proc/cpuinfo")
 DRIVER = Path("/proc/driver/nvidia/version")
 DRIVER_SIGNS = (DRIVER, Path("/dev/nvidiactl"), Path("/dev/dxg"))
 """One of these exists where there is a driver: the kernel module's, the device node's, WSL's."""
@@ -87,11 +86,6 @@ def gpu() -> str | None:
 
 def _half(name: str, flags: set[str]) -> str | None:
     """By the CPU's flags: torch computes in any type on any CPU, emulating it at a fiftieth of the speed."""
-    if any(sign.exists() for sign in DRIVER_SIGNS) or flags & set(_cpu_flags()):
+    if any(sign.exists() for sign in DRIVER_SIGNS) or flags & processor.instructions():
         return None
     return f"this CPU has no instructions for {name}, and there is no GPU"
-
-
-def _cpu_flags() -> list[str]:
-    found = re.search(r"^(?:flags|Features)\s*:(.*)$", CPU.read_text(), re.MULTILINE) if CPU.exists() else None
-    return found[1].split() if found else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib import import_module
 from typing import Any, ClassVar
+from unittest import SkipTest
 
 import numpy as np
 
@@ -62,7 +63,7 @@ class TensorsContract:
     def test_an_array_made_into_a_tensor_beside_another_is_of_its_own_type_and_values(self) -> None:
         source = self.source()
         if not hasattr(source, "beside"):
-            return
+            raise SkipTest("it leaves `beside` out")
         other = self.made(np.zeros(1, "float32"))
         for what, array in [*layouts(), *(pair for dtype in self.dtypes for pair in arrays(dtype))]:
             kept = array.copy()

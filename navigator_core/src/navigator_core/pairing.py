@@ -88,9 +88,18 @@ def ask(one: Side, entrant: Entrant, folder: Path, workers: Workers) -> Replies:
 
 
 def play(
-    both: Sequence[Side], entrants: Mapping[str, Entrant], size: int, share: float, folder: Path, workers: Workers
+    both: Sequence[Side],
+    entrants: Mapping[str, Entrant],
+    size: int,
+    share: float,
+    margin: float,
+    folder: Path,
+    workers: Workers,
 ) -> Played:
-    """A playoff of both at one batch size. Raises NavigatorError where it could not be held."""
+    """A playoff of both at one batch size, to tell apart what is not within ``margin``.
+
+    Raises NavigatorError where it could not be held.
+    """
     contestants = []
     for one in both:
         kind = _kind(one)
@@ -104,7 +113,7 @@ def play(
                 interpreter=kind.interpreter,
             )
         )
-    playoff = Playoff(contestants=tuple(contestants), seconds=share, limit=LIMIT * share)
+    playoff = Playoff(contestants=tuple(contestants), seconds=share, limit=LIMIT * share, margin=margin)
     job = Job(function=Ref("navigator_core.turns:play"), argument=playoff, result=Played)
     return _run(job, folder, workers, f"A and B were not compared side by side at batch size {size}")
 
