@@ -171,5 +171,5 @@ def _install_everything(session: nox.Session, **more: str) -> None:
 
 def _pytest(session: nox.Session, *folders: str) -> None:
     """A process of pytest for each core; a module's tests stay in one, as they share what is costly to make."""
-    shared = ("-n", "auto", "--dist", "loadfile", "--durations=5")
+    shared = ("-n", "auto", "--dist", "loadfile", "--durations=30")
     session.run("pytest", *shared, *(session.posargs or folders), env=OFFLINE)

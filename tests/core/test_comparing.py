@@ -24,8 +24,8 @@ from navigator_core import (
     comparing,
     drift,
     hookimpl,
+    pairing,
     plugins,
-    rivals,
     signing,
 )  # fmt: skip
 from navigator_core.cli import commands
@@ -90,7 +90,7 @@ def even(monkeypatch):
         noise = (1.0, 1.001, 0.999)
         return Played({label: tuple(times[label] * one for one in noise) for label in ("A", "B")})
 
-    monkeypatch.setattr(rivals, "play", play)
+    monkeypatch.setattr(pairing, "play", play)
     return times.update
 
 
@@ -201,7 +201,7 @@ def test_memory_and_size_decide_only_where_a_ratio_says_so(desk, even):
 
 def test_one_that_cannot_run_a_batch_in_the_playoff_is_worse(desk, monkeypatch):
     lost = {"B": "raised MemoryError"}
-    monkeypatch.setattr(rivals, "play", lambda *given: Played({}, dict(lost)))
+    monkeypatch.setattr(pairing, "play", lambda *given: Played({}, dict(lost)))
     made = compare(desk("a"), desk("a"))
     assert made.reasons == ("B fell out of the playoff at batch size 1: it raised MemoryError",)
     assert (made.verdict, made.ratio, made.paces) == ("worse", None, ())

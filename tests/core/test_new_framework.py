@@ -32,6 +32,8 @@ from navigator_core.loading import Source
 from navigator_core.testing import miniframework as mini
 from navigator_core.testing import using
 
+pytestmark = pytest.mark.usefixtures("importable")
+
 SOURCES = Path(builtin.__file__).parent
 DENSE = "mini->mini-json->mini-npz"
 SAMPLES = [mini.Array(np.random.default_rng(n).standard_normal((2, 4)).astype("float32")) for n in range(4)]
@@ -165,8 +167,6 @@ PLUGIN = """
 import json
 from navigator_core.testing import miniframework as mini
 from navigator_core.testing.miniframework import *
-
-pytestmark = pytest.mark.usefixtures("importable")
 
 @hookimpl
 def declare_converters():
