@@ -86,7 +86,7 @@ def even(monkeypatch):
     """The playoff says that both are as fast, but for what ``even`` is told: seconds by label."""
     times = {"A": 1.0, "B": 1.0}
 
-    def play(both, entrants, size, share, folder, workers):
+    def play(both, entrants, size, share, margin, folder, workers):
         noise = (1.0, 1.001, 0.999)
         return Played({label: tuple(times[label] * one for one in noise) for label in ("A", "B")})
 
