@@ -68,6 +68,7 @@ def optimized(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Optimiz
             "runners": RUNNERS.get(name, CONVERTED),
             "batch_sizes": SIZES.get(name, (1,)),
             "precisions": ("fp32",),  # test_precisions.py has the others
+            "seconds": 0.1,  # none of them asks how sure a time is
             "workspace": tmp_path_factory.mktemp(name) / "workspace",
         }
         return Optimized(model, samples, nav.optimize(model, samples, **asked), asked)

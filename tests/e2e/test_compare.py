@@ -59,6 +59,7 @@ def gate(*arguments):
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 
+@pytest.mark.long  # the page on upgrade gates plays the same every day
 def test_a_release_that_is_slower_or_answers_something_else_does_not_pass(package):
     ours = package("ours")
     done = gate(ours, package("slower", detours=8), "--json")

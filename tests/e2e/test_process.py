@@ -35,7 +35,7 @@ SCRIPT = """
     model = Model()
     samples = [torch.randn(2, 4), torch.randn(3, 4)]
     before = state()
-    report = nav.optimize(model, samples, runners=["torch-eager", "onnxruntime-cpu"], batch_sizes=[1])
+    report = nav.optimize(model, samples, runners=["torch-eager", "onnxruntime-cpu"], batch_sizes=[1], seconds=0.05)
     for position, (was, now) in enumerate(zip(before, state())):
         assert was == now, (position, was, now)
     assert report.best is not None, report
@@ -206,7 +206,8 @@ def test_a_model_that_cannot_leave_the_process_is_run_in_it(in_process):
                 return self.layer(x)
 
         model = Counting().eval()
-        report = nav.optimize(model, torch.ones(2, 3), runners=["torch-eager", "torchscript"], batch_sizes=[1])
+        asked = {"runners": ["torch-eager", "torchscript"], "batch_sizes": [1], "seconds": 0.05}
+        report = nav.optimize(model, torch.ones(2, 3), **asked)
         assert report.best is not None, report
         assert any("cannot be sent to a worker" in note for note in report.notes), report.notes
         with report.load() as loaded:

@@ -32,6 +32,12 @@ class Conversion:
     variant: Variant | None
     declaration: Exporter | Converter
     unavailable: Unavailable | None = None
+    environment: str | None = field(init=False, eq=False)
+    """The registered environment that it runs in, None for this one."""
+
+    @environment.default
+    def _environment(self) -> str | None:
+        return environment_of(self.declaration)
 
     @property
     def name(self) -> str:
@@ -42,11 +48,6 @@ class Conversion:
     def edge(self) -> str:
         """The name without the variant: what options call it."""
         return spelt(f"{self.source}->{self.target}", self.environment)
-
-    @property
-    def environment(self) -> str | None:
-        """The registered environment that it runs in, None for this one."""
-        return environment_of(self.declaration)
 
 
 @frozen

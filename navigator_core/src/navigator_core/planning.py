@@ -102,7 +102,8 @@ def make(
     """
     ways = Ways(asked, device, survey)
     twins = _twins(graph, ways)
-    graph = graphs.Graph(graph.formats, tuple(c for c in graph.conversions if id(c) not in twins), graph.runners)
+    if twins:
+        graph = graphs.Graph(graph.formats, tuple(c for c in graph.conversions if id(c) not in twins), graph.runners)
     offers = Offers(plugins, asked, device, survey)
     steps: list[Step] = []
     branches: list[Branch] = []
@@ -148,6 +149,8 @@ def _twins(graph: Graph, ways: Ways) -> dict[int, Conversion]:
     They multiply the branches and differ in the tool's version at most.
     """
     elsewhere = {id(c): c for c in graph.conversions if c.environment is not None and c.edge not in ways.asked.options}
+    if not elsewhere:
+        return {}
     wanted = {_just(c) for c in elsewhere.values()}
     here = {
         _just(c)
