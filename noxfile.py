@@ -38,7 +38,9 @@ SOURCES = [str((folder / "src").relative_to(ROOT)) for folder in DISTRIBUTIONS]
 CONSTRAINTS = ("-c", "constraints.txt")
 CORE = "./navigator_core"
 PYTEST = ("pytest>=8.3", "pytest-xdist>=3.6", "hypothesis>=6.100")
-OFFLINE = {"HF_HUB_OFFLINE": "1"}
+ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": ""}
+"""Offline; and no worker compiles again what another one has, whatever the machine's own setting."""
+
 BENCHMARKS = (
     "imports",
     "install_size",
@@ -151,7 +153,7 @@ def tests_long(session: nox.Session) -> None:
     session.install(*CONSTRAINTS, "flax", "equinox")
     if not session.posargs:
         _pytest(session, "-m", "together", "tests/jax")  # the way to ONNX, whose packages are 400 MB
-    session.run("pytest", "-m", "long", "--durations=20", *(session.posargs or ("tests",)), env=OFFLINE)
+    session.run("pytest", "-m", "long", "--durations=20", *(session.posargs or ("tests",)), env=ENVIRONMENT)
 
 
 @nox.session
@@ -160,7 +162,7 @@ def bench(session: nox.Session) -> None:
     _install_everything(session, navigator_openvino="[int8]")
     options = [argument for argument in session.posargs if argument.startswith("-")] or ["--save"]
     for name in [argument for argument in session.posargs if not argument.startswith("-")] or BENCHMARKS:
-        session.run("python", f"benchmarks/{name}.py", *options, env=OFFLINE)
+        session.run("python", f"benchmarks/{name}.py", *options, env=ENVIRONMENT)
 
 
 def _install_everything(session: nox.Session, **more: str) -> None:
@@ -172,4 +174,4 @@ def _install_everything(session: nox.Session, **more: str) -> None:
 def _pytest(session: nox.Session, *folders: str) -> None:
     """A process of pytest for each core; a module's tests stay in one, as they share what is costly to make."""
     shared = ("-n", "auto", "--dist", "loadfile", "--durations=30")
-    session.run("pytest", *shared, *(session.posargs or folders), env=OFFLINE)
+    session.run("pytest", *shared, *(session.posargs or folders), env=ENVIRONMENT)

@@ -18,7 +18,7 @@ import models
 import torch
 
 import navigator as nav
-from navigator_core import playoff
+from navigator_core import playoff, request
 
 CONVERTED = ("torch-eager", "torchscript", "onnxruntime-cpu")
 """Without torch-compile, which takes a minute for each model."""
@@ -29,10 +29,11 @@ SIZES = {"decoder": (1, 2)}
 
 
 @pytest.fixture(scope="session", autouse=True)
-def no_playoff() -> Iterator[None]:
-    """None of these tests asks who is fastest, which is half of a run's time; tests/core and the pages play it."""
+def measured_briefly() -> Iterator[None]:
+    """None of these tests asks who is fastest, or how sure a time is, which is half of a run's time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(playoff, "MOST", 1)
+        patch.setattr(playoff, "MOST", 1)  # tests/core and the pages play it
+        patch.setattr(request, "DEFAULT_SECONDS", 0.1)
         yield
 
 
@@ -68,7 +69,6 @@ def optimized(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Optimiz
             "runners": RUNNERS.get(name, CONVERTED),
             "batch_sizes": SIZES.get(name, (1,)),
             "precisions": ("fp32",),  # test_precisions.py has the others
-            "seconds": 0.1,  # none of them asks how sure a time is
             "workspace": tmp_path_factory.mktemp(name) / "workspace",
         }
         return Optimized(model, samples, nav.optimize(model, samples, **asked), asked)
