@@ -128,6 +128,19 @@ def test_who_is_beaten_leaves_and_the_others_play_on():
     assert len(found.times["a"]) == len(found.times["b"]) == MOST_ROUNDS
 
 
+def test_an_outsider_plays_on_if_it_is_within_reach_after_the_first_round():
+    seen = []
+
+    def play_round(names):
+        seen.append(tuple(names))
+        return {name: {"a": 1.0, "unlucky": 1.05, "far": 1.4}[name] for name in names}
+
+    found = rounds(play_round, {"a": 1, "unlucky": 1, "far": 1}, ("unlucky", "far"), limit=MINUTE)
+    assert seen[:2] == [("a", "unlucky", "far"), ("a", "unlucky")]
+    assert found.lost == {}
+    assert found.times.keys() == {"a", "unlucky"}
+
+
 def test_when_the_time_is_up_the_last_round_is_no_early_look():
     now = [0.0]
 

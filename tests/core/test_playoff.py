@@ -65,6 +65,28 @@ def test_a_clear_leader_needs_no_playoff(optimize):
     assert report.best.name == named("fast")
 
 
+def test_who_was_unlucky_when_it_was_measured_wins_all_the_same(optimize, tmp_path):
+    paces = {
+        "fast": {"seconds": 0.003, "unlucky": 0.0018, "book": str(tmp_path / "book")},
+        "slow": {"seconds": 0.004},
+    }
+    report = optimize(paces)
+    times = {c.name: c.at(1).p50.value for c in report.candidates if c.status == "ok" and c.measurements}
+    assert times[named("slow")] < times[named("fast")]
+    (duel,) = report.duels
+    assert (duel.candidate, duel.rival, duel.verdict) == (named("fast"), named("slow"), "better")
+    assert report.best.name == named("fast")
+
+
+def test_an_outsider_that_is_no_faster_in_turns_leaves_after_a_round_and_nothing_is_said(optimize, tmp_path):
+    paces = {"fast": {"seconds": 0.003}, "slow": {"seconds": 0.004, "book": str(tmp_path / "book")}}
+    report = optimize(paces)
+    assert (tmp_path / "book").stat().st_size == 2
+    assert report.duels == ()
+    assert report.best.name == named("fast")
+    assert not any("side by side" in note or "playoff" in note for note in report.notes)
+
+
 def test_who_does_not_survive_falls_out_and_the_report_says_so(optimize, tmp_path):
     """Its fp32 and its fp16 artifact are loaded once each to be measured; the first load in the playoff is the end."""
     paces = {"one": {"seconds": 0.002}, "two": {"seconds": 0.002, "book": str(tmp_path / "book"), "lives": 2}}

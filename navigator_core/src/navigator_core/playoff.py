@@ -21,8 +21,12 @@ from navigator_core.selection import Ranked
 from navigator_core.session import Session
 from navigator_core.turns import Played, Playoff
 
-MOST = 4
-"""Candidates that are compared: more than that are seldom within reach, and each costs three loads."""
+MOST = 6
+"""Candidates that are compared: more than that are seldom within reach, and each costs a load in every round."""
+
+OUTSIDE = 1.6
+"""Times as long as the leader an outsider may seem to take: half a second on a machine that others share can be so far
+off, and nothing shows it but another look."""
 
 WARM_UP = 2.0
 """Times the time share of a batch size: how long a contestant may warm up in each round."""
@@ -34,20 +38,30 @@ LIMIT = 120.0
 def settle(candidates: Sequence[Candidate], task: Task, active: Session) -> tuple[Duel, ...]:
     """The fastest against each that measurements alone cannot tell from it; nothing where the leader is clear.
 
-    Only for latency and throughput. Who is within 3 % of the fastest is a tie, or within the machine's own noise where
-    that is more. A candidate that fell out may not have been lucky: it is said in a note.
+    Only for latency and throughput. Outsiders, who were measured behind them, play the first round, in case that they
+    were unlucky, and play on if they are within reach then. Who is within 3 % of the fastest is a tie, or within the
+    machine's own noise where that is more. A candidate that fell out may not have been slower: it is said in a note.
     """
     margin = task.margin
     asked = rules.of(task, candidates)
-    leaders = selection.leaders(selection.rank(candidates, asked).scored, asked.objective)[:MOST]
-    leaders = _fitting(_comparable(leaders, task, active), active) if task.request.check else []
-    if len(leaders) < 2:
+    scored = selection.rank(candidates, asked).scored
+    leaders = selection.leaders(scored, asked.objective)
+    field = selection.leaders(scored, asked.objective, OUTSIDE)[:MOST]
+    field = _fitting(_comparable(field, task, active), active) if task.request.check else []
+    if len(field) < 2:
         return ()
     share = task.request.seconds
-    contestants = tuple(_contestant(one, task) for one in leaders)
+    contestants = tuple(_contestant(one, task) for one in field)
+    outsiders = tuple(one.candidate.name for one in field if one not in leaders)
     job = Job(
         function=Ref("navigator_core.turns:play"),
-        argument=Playoff(contestants=contestants, seconds=share, limit=LIMIT * share, margin=margin),
+        argument=Playoff(
+            contestants=contestants,
+            outsiders=outsiders,
+            seconds=share,
+            limit=LIMIT * share,
+            margin=margin,
+        ),
         result=Played,
     )
     rounds: list[dict[str, float]] = []
@@ -56,9 +70,9 @@ def settle(candidates: Sequence[Candidate], task: Task, active: Session) -> tupl
         if "round" in message:
             rounds.append(message["round"])
 
-    versions = {k: v for one in leaders for k, v in task.machine.versions(_runner(one.candidate, task)).items()}
+    versions = {k: v for one in field for k, v in task.machine.versions(_runner(one.candidate, task)).items()}
     key = keys.key_of(job, active.workspace.path, {**versions, **machine_key(task.machine)})
-    name = " against ".join(one.candidate.name for one in leaders)
+    name = " against ".join(one.candidate.name for one in field)
     outcome, _ = active.perform(name, "playoff", job, key, heard=heard)
     played = outcome.value if isinstance(outcome, Done) else _so_far(rounds)
     for lost, reason in played.lost.items():
@@ -67,7 +81,8 @@ def settle(candidates: Sequence[Candidate], task: Task, active: Session) -> tupl
     times = {name: row for name, row in played.times.items() if len(row) >= duels.FEWEST_ROUNDS}
     if len(times) < 2:
         why = f": {outcome.reason}" if not isinstance(outcome, Done) else ""
-        active.notes.append(f"the leaders were not compared side by side{why}")
+        if why or set(played.lost).difference(outsiders):
+            active.notes.append(f"the leaders were not compared side by side{why}")
         return ()
     return duels.judge(times, sizes, margin)
 

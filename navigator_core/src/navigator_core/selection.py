@@ -214,11 +214,11 @@ def raced(objective: Objective) -> bool:
     return _quantity(objective) in RACED
 
 
-def leaders(scored: Sequence[Ranked], objective: Objective) -> list[Ranked]:
+def leaders(scored: Sequence[Ranked], objective: Objective, reach: float = REACH) -> list[Ranked]:
     """The first, with those whose measured times do not tell that they are slower, the best first."""
     if not raced(objective) or not scored:
         return []
-    least = _seconds(scored[0].measurement).high * REACH
+    least = _seconds(scored[0].measurement).high * reach
     return [one for one in scored if _seconds(one.measurement).low <= least]
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -38,6 +38,9 @@ TURNS = 5
 SHARE = 0.25
 """Of the time for a contestant, what a round takes if slices are that short."""
 
+QUALIFIED = 1.1
+"""Times as long as the fastest of the first round an outsider may take to play on."""
+
 PATIENCE = 1800.0
 """Seconds after which a contestant that says nothing is given up: as a step's."""
 
@@ -46,10 +49,12 @@ PATIENCE = 1800.0
 class Playoff:
     """``seconds`` would measure each contestant alone; after ``limit`` seconds no round after the third is begun.
 
-    Within ``margin`` of each other two contestants are a tie, which need not be told apart.
+    Within ``margin`` of each other two contestants are a tie, which need not be told apart. ``outsiders`` are those,
+    by name, of whom one round has to show that they are worth more.
     """
 
     contestants: tuple[Contestant, ...]
+    outsiders: tuple[str, ...] = ()
     seconds: float
     limit: float
     margin: float = MARGIN
@@ -98,12 +103,13 @@ def play(playoff: Playoff, folder: Path, emit: Emit) -> Played:
             emit({"round": per_sample})
             return per_sample
 
-        return rounds(play_round, sizes, limit=playoff.limit, margin=playoff.margin)
+        return rounds(play_round, sizes, playoff.outsiders, limit=playoff.limit, margin=playoff.margin)
 
 
 def rounds(
     play_round: Callable[[Sequence[str]], Mapping[str, float]],
     sizes: Mapping[str, int],
+    outsiders: Collection[str] = (),
     *,
     limit: float,
     margin: float = MARGIN,
@@ -111,8 +117,9 @@ def rounds(
 ) -> Played:
     """As many as it takes: who is beaten at a look leaves, and it ends when nobody is left to tell apart.
 
-    ``play_round`` gives each name's seconds per sample, or raises LostError. After ``limit`` seconds only the round is
-    begun that keeps the end apart from a look, which has a smaller share of the error.
+    Of ``outsiders`` only those play on who are within reach of the fastest after the first round; the others are as if
+    they had never played. ``play_round`` gives each name's seconds per sample, or raises LostError. After ``limit``
+    seconds only the round is begun that keeps the end apart from a look, which has a smaller share of the error.
     """
     times: dict[str, list[float]] = {name: [] for name in sizes}
     lost: dict[str, str] = {}
@@ -130,6 +137,11 @@ def rounds(
         number += 1
         for name, value in found.items():
             times[name].append(value)
+        if number == 1:
+            least = QUALIFIED * min(found.values())
+            out = {name for name in playing if name in outsiders and found[name] > least}
+            playing = [name for name in playing if name not in out]
+            times = {name: row for name, row in times.items() if name not in out}
         if number in LOOKS:
             playing = playing_on(_kept(times, lost), sizes, margin)
     return Played({name: tuple(row) for name, row in _kept(times, lost).items()}, lost)
