@@ -21,7 +21,7 @@ from navigator_core.selection import Ranked
 from navigator_core.session import Session
 from navigator_core.turns import Played, Playoff
 
-MOST = 6
+MOST = 8
 """Candidates that are compared: more than that are seldom within reach, and each costs a load in every round."""
 
 OUTSIDE = 1.6
