@@ -68,16 +68,14 @@ def picks(model: str, mode: str, folder: Path) -> dict[int, tuple[str, Path]]:
     """For each batch size the winner's name and a package that holds it."""
     made, samples = models.make(model), models.samples(model)
     found: dict[int, tuple[str, Path]] = {}
-    report: nav.Report | None = None
     for batch in BATCHES:
         objective = nav.Objective(minimize="latency", batch_size=batch)
         asked = {"batch_sizes": BATCHES, "objective": objective, "workspace": folder / "workspace"}
         common.note(f"{model}, {mode}, batch {batch}: navigator.optimize")
-        if mode == "fp32":  # the second run finds all but the playoff done
-            report = nav.optimize(made, samples, precisions=["fp32"], **asked)
-        elif report is None:  # what a metric judged is judged anew in every run: the second size asks the same report
-            allowed = ["fp32", "bf16", "int8"]
-            report = nav.optimize(made, samples, precisions=allowed, verify=metric(model), **asked)
+        if mode == "reduced":
+            asked |= {"precisions": ["fp32", "bf16", "int8"], "verify": metric(model)}
+        # the second run finds all but the playoff done
+        report = nav.optimize(made, samples, **{"precisions": ["fp32"], **asked})
         best = report.select(objective)
         if best is None:
             raise SystemExit(f"no winner for {model}, {mode}:\n{report}")

@@ -48,7 +48,8 @@ def questions_of(plugins: Plugins, graph: Graph, device_kinds: Mapping[str, int]
     kinds = set(device_kinds)
     found: dict[str, Probe] = {}
     for c in graph.conversions:
-        asked = probes(c.declaration.requirements) + (probes(c.variant.requirements) if c.variant else ())
+        more = c.variant.requirements if c.variant else ()
+        asked = probes(c.declaration.requirements + more)
         if asked and c.unavailable is None and not kinds.isdisjoint(c.declaration.devices or kinds):
             found.update({str(probe.check): probe for probe in asked})
     others: list[Runner | Profiler] = [*plugins.runners.values(), *plugins.profilers.values()]

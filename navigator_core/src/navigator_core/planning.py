@@ -82,15 +82,15 @@ def check(wishes_: Wishes, plugins: Plugins, graph: Graph) -> None:
         wishes.check_keys(wishes_.options, _accepted(plugins, graph))
 
 
-def _accepted(plugins: Plugins, graph: Graph) -> dict[str, set[str]]:
+def _accepted(plugins: Plugins, graph: Graph) -> dict[str, frozenset[str]]:
     """The keys that options may have, and the fields that each may have."""
-    accepted: dict[str, set[str]] = {name: set() for name in graph.formats}
+    accepted: dict[str, frozenset[str]] = dict.fromkeys(graph.formats, frozenset())
     for c in graph.conversions:
         fields = wishes.fields_of(c.declaration.options)
-        accepted[c.target] |= fields
-        accepted.setdefault(c.edge, set()).update(fields)
-    accepted |= {f"@{runner.name}": set(wishes.fields_of(runner.options)) for runner in plugins.runners.values()}
-    return accepted
+        for key in (c.target, c.edge):
+            known = accepted.get(key)
+            accepted[key] = known | fields if known else fields
+    return accepted | {f"@{runner.name}": wishes.fields_of(runner.options) for runner in plugins.runners.values()}
 
 
 def make(
