@@ -29,8 +29,8 @@ SHELL = {"console", "sh"}
 NOT_CODE = {"", "text", "toml", "yaml", "json", "ini", "dockerfile", "mermaid", "diff"}
 WRITE = "import pathlib as _p; _p.Path({name!r}).write_text({code!r})\n"
 RUN = "import subprocess as _s; _s.run(['bash', '-euo', 'pipefail', '-c', {command!r}], check=True)\n"
-SHORT = "import navigator_core.playoff as _q; _q.LIMIT = 10.0\n"
-"""In place of a page's first line, its title: playoffs may last seconds, not a minute. Commands play theirs in full."""
+SHORT = "import navigator_core.playoff as _q; _q.LIMIT, _q.MOST = 10.0, 3\n"
+"""In place of a page's first line, its title: playoffs of a few, that last seconds. Commands play theirs in full."""
 
 TIMEOUT = 600
 
