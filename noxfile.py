@@ -27,6 +27,7 @@ nox.options.sessions = [
     "tests_onnx",
     "tests_torch",
     "tests_jax",
+    "tests_tf",
     "tests_e2e",
 ]
 
@@ -138,8 +139,15 @@ def tests_jax(session: nox.Session) -> None:
 
 
 @nox.session
+def tests_tf(session: nox.Session) -> None:
+    """The TensorFlow plugin without ONNX, with the TensorFlow that knows no GPU."""
+    session.install(*CONSTRAINTS, *PYTEST, "-e", CORE, "-e", "./navigator_tf[cpu]")
+    _pytest(session, "tests/tf")
+
+
+@nox.session
 def tests_e2e(session: nox.Session) -> None:
-    """All plugins together: whole runs, and every code block of the documentation."""
+    """All plugins together: whole runs, and every code block of the documentation. TensorFlow, 1.5 GB, stays out."""
     _install_everything(session)
     if not session.posargs:
         _pytest(session, "-m", "together", "tests/torch")  # what its own environment had to skip
@@ -149,10 +157,10 @@ def tests_e2e(session: nox.Session) -> None:
 @nox.session
 def tests_long(session: nox.Session) -> None:
     """What takes minutes: fault injection, fuzzing, large models, repeated whole runs; not part of the default."""
-    _install_everything(session, navigator_jax="[onnx]", navigator_openvino="[int8]")
+    _install_everything(session, navigator_jax="[onnx]", navigator_openvino="[int8]", navigator_tf="[cpu,onnx]")
     session.install(*CONSTRAINTS, "flax", "equinox")
-    if not session.posargs:
-        _pytest(session, "-m", "together", "tests/jax")  # the way to ONNX, whose packages are 400 MB
+    if not session.posargs:  # the ways to ONNX, whose packages are 400 MB and more
+        _pytest(session, "-m", "together", "tests/jax", "tests/tf")
     session.run("pytest", "-m", "long", "--durations=20", *(session.posargs or ("tests",)), env=ENVIRONMENT)
 
 

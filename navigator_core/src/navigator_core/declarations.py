@@ -130,8 +130,9 @@ class Format:
 
     ``file`` is the name inside the artifact's folder ("model.onnx"; side files lie beside it; a folder format
     names the folder). ``signature`` is ``(Path) -> Signature`` where such files may be a source, ``reference``
-    the runner that then says what the file means. ``noise`` is ``(source: Path, output: Path) -> None`` and
-    writes the same model with its weights moved by one unit in the last place. ``companions`` is
+    the runner that then says what the file means. ``truth`` and ``noise`` are ``(source: Path, output: Path) -> None``
+    and write the same model in higher precision, which takes and returns float64 by the same names, and with its
+    weights moved by one unit in the last place. ``companions`` is
     ``(source: Path) -> paths relative to its folder`` of the files that belong to a source file. ``instead`` says
     what to do with a file that cannot be a source.
     """
@@ -140,6 +141,7 @@ class Format:
     file: str
     signature: Ref | None = None
     reference: str | None = None
+    truth: Ref | None = None
     noise: Ref | None = None
     companions: Ref | None = None
     instead: str | None = None

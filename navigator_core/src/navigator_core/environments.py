@@ -224,6 +224,7 @@ def _format(value: Format, name: str) -> Format:
         value,
         reference=value.reference and spelt(value.reference, name),
         signature=value.signature and _far(value.signature, name),
+        truth=value.truth and _far(value.truth, name),
         noise=value.noise and _far(value.noise, name),
         companions=value.companions and _far(value.companions, name),
     )

@@ -27,6 +27,7 @@ class Inspection:
     samples: tuple[Path, ...]
     dtypes: Mapping[str, str]
     file_signature: Signature | None = None
+    truth: Ref | None = None
     noise: Ref | None = None
     batching: Mapping[str, int | None] | None = field(factory=dict)
     batch_sizes: tuple[int, ...] | None = None

@@ -128,6 +128,7 @@ def _job(
             samples=subject.sample_paths,
             dtypes=subject.samples.dtypes,
             file_signature=subject.signature,
+            truth=None if isinstance(declared, Framework) else declared.truth,
             noise=None if isinstance(declared, Framework) else declared.noise,
             batching=request.batching,
             batch_sizes=request.batch_sizes,

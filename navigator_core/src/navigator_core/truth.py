@@ -12,14 +12,20 @@ from attrs import evolve, frozen
 
 from navigator_core import masking, verification
 from navigator_core.batches import Batch
+from navigator_core.declarations import Ref
 from navigator_core.inspection import Inspection
+from navigator_core.loading import Running
 from navigator_core.made_up import SEED
 from navigator_core.masking import Masks
+from navigator_core.samples import Arrays
 from navigator_core.signature import Signature, TensorSpec
 from navigator_core.verification import Noise
 
 SUSPICIOUS = 1e-4
 """A relative error of the source this large says that the truth may be another function; it is then checked."""
+
+Answers = dict[str, np.ndarray]
+"""Outputs by name."""
 
 
 @frozen
@@ -47,10 +53,9 @@ def find(
     """
     notes: list[str] = []
     kept = [masking.kept(masks, batch.inputs) for batch in made]
-    higher = inspection.function("truth")
-    if higher is not None:
+    if inspection.function("truth") is not None or inspection.truth is not None:
         try:
-            outputs = _run_higher(inspection, higher(model), signature, made)
+            outputs = _run_higher(inspection, model, signature, made)
             noise = verification.measure_noise(references, outputs, kept)
             if max((n.relative_l2 for n in noise.values()), default=0.0) < SUSPICIOUS:
                 return Truth(outputs, noise, "the source in float64")
@@ -75,12 +80,15 @@ def _itself(inspection: Inspection) -> str:
     return f"the source itself, its error shown by moving its {moved} by one unit in the last place"
 
 
-def _run_higher(
-    inspection: Inspection, model: Any, signature: Signature, made: Sequence[Batch]
-) -> list[dict[str, np.ndarray]]:
+def _run_higher(inspection: Inspection, model: Any, signature: Signature, made: Sequence[Batch]) -> list[Answers]:
+    """Outputs of the source in float64, which its framework makes of a live model, its format of a file."""
     wide = evolve(signature, inputs=tuple(_widen(spec) for spec in signature.inputs))
-    run = inspection.start(model, wide)
-    return [run({n: _float64(a) for n, a in batch.inputs.items()}) for batch in made]
+    given = [{n: _float64(a) for n, a in batch.inputs.items()} for batch in made]
+    widen = inspection.function("truth")
+    if widen is not None:
+        return _all(inspection.start(widen(model), wide), given)
+    assert inspection.truth is not None
+    return _of_file(inspection, inspection.truth, wide, given)
 
 
 def _widen(spec: TensorSpec) -> TensorSpec:
@@ -91,22 +99,28 @@ def _float64(array: np.ndarray) -> np.ndarray:
     return array.astype(np.float64) if array.dtype.kind == "f" else array
 
 
-def _run_moved(
-    inspection: Inspection, model: Any, signature: Signature, made: Sequence[Batch]
-) -> list[dict[str, np.ndarray]]:
+def _run_moved(inspection: Inspection, model: Any, signature: Signature, made: Sequence[Batch]) -> list[Answers]:
     """Outputs with weights, or else floating inputs, moved by one unit in the last place."""
+    given = [batch.inputs for batch in made]
     move = inspection.function("noise")
     if move is not None:
-        run = inspection.start(move(model), signature)
-        return [run(batch.inputs) for batch in made]
+        return _all(inspection.start(move(model), signature), given)
     if inspection.noise is not None:
-        with tempfile.TemporaryDirectory() as folder:
-            moved = Path(folder) / inspection.source.path.name
-            inspection.noise.resolve()(inspection.source.path, moved)
-            with inspection.start(moved, signature) as run:
-                return [run(batch.inputs) for batch in made]
-    run = inspection.start(model, signature)
-    return [run({n: _next(a) for n, a in batch.inputs.items()}) for batch in made]
+        return _of_file(inspection, inspection.noise, signature, given)
+    return _all(inspection.start(model, signature), [{n: _next(a) for n, a in one.items()} for one in given])
+
+
+def _of_file(inspection: Inspection, change: Ref, signature: Signature, given: Sequence[Arrays]) -> list[Answers]:
+    """Outputs of what ``change`` makes of the source's file."""
+    with tempfile.TemporaryDirectory() as folder:
+        changed = Path(folder) / inspection.source.path.name
+        change.resolve()(inspection.source.path, changed)
+        with inspection.start(changed, signature) as run:
+            return _all(run, given)
+
+
+def _all(run: Running, given: Sequence[Arrays]) -> list[Answers]:
+    return [run(inputs) for inputs in given]
 
 
 def _next(array: np.ndarray) -> np.ndarray:

@@ -223,7 +223,7 @@ def _functions(
 
 
 def _of_format(value: Format, needs: _Requirements) -> Iterator[_Reference]:
-    for ref, arguments in ((value.signature, 1), (value.noise, 2), (value.companions, 1)):
+    for ref, arguments in ((value.signature, 1), (value.truth, 2), (value.noise, 2), (value.companions, 1)):
         if ref is not None:
             yield _Reference(value.name, ref, arguments, needs)
 

@@ -1,0 +1,15 @@
+"""The example of the package's own page runs: the environment that runs all other pages is without TensorFlow."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+README = Path(__file__).parents[2] / "navigator_tf" / "README.md"
+
+
+def test_the_example_of_the_readme_runs(tmp_path):
+    blocks = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.M | re.S)
+    assert blocks
+    done = subprocess.run([sys.executable, "-c", "".join(blocks)], cwd=tmp_path, capture_output=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:].decode()
