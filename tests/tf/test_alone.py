@@ -102,7 +102,7 @@ def test_a_model_of_keras_applications_goes_through_by_every_path(name, tmp_path
     import keras
 
     keras.utils.set_random_seed(0)
-    model = getattr(keras.applications, name)(weights=None, input_shape=(96, 96, 3))
+    model = getattr(keras.applications, name)(weights=None, input_shape=(96, 96, 3), classifier_activation=None)
     images = np.random.default_rng(0).random((2, 96, 96, 3), np.float32)
     report = nav.optimize(model, images, workspace=tmp_path, **RIGHT)
     assert statuses(report) == dict.fromkeys(every("keras"), ("ok", None)), report
