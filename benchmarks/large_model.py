@@ -9,25 +9,22 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import common
 import numpy as np
 import onnx
-import psutil
 from common import Table
 from onnx import TensorProto, helper
+from watched import Watched
 
 import navigator as nav
 from navigator_core.events import Event, RunStarted, StepFinished
 
 GIB = 2**30
-INTERVAL = 0.02
-"""Seconds between two looks at the memory."""
 
 
 def write(path: Path, width: int, layers: int) -> int:
@@ -58,34 +55,9 @@ def write(path: Path, width: int, layers: int) -> int:
     return offset
 
 
-class Watched:
-    """The most memory that one process of ours held in a step, in bytes: its own, mapped files left out."""
-
-    def __init__(self) -> None:
-        self._most = 0
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> Watched:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def peak(self) -> int:
-        """Since it was last asked."""
-        most, self._most = self._most, 0
-        return most
-
-    def _watch(self) -> None:
-        me = psutil.Process()
-        while not self._over.wait(INTERVAL):
-            family = [me.pid]
-            with suppress(psutil.Error):  # one ended while they were listed
-                family += [child.pid for child in me.children(recursive=True)]
-            self._most = max(self._most, *map(own, family), 0)
+def largest(family: Sequence[int]) -> int:
+    """Bytes that the largest of these processes holds of its own, mapped files left out."""
+    return max(map(own, family))
 
 
 def own(pid: int) -> int:
@@ -119,7 +91,7 @@ def steps(width: int, layers: int, folder: Path) -> tuple[int, list[list[str]]]:
         row(step, time.perf_counter() - began, "ok")
 
     x = np.random.default_rng(1).standard_normal((3, width), np.float32)
-    with Watched() as watched:
+    with Watched(largest) as watched:
         report = nav.optimize(
             folder / "large.onnx",
             [x[:1], x],

@@ -9,8 +9,8 @@ from __future__ import annotations
 import argparse
 import shutil
 import tempfile
-import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,14 @@ from typing import Any
 import common
 import large_model
 import numpy as np
-import psutil
 from common import Table
+from watched import Watched
 
 import navigator as nav
 from navigator_core.events import Event, StepFinished, StepStarted
 from navigator_core.memory import PeakMemory
 
 MIB, GIB = 2**20, 2**30
-INTERVAL = 0.05
-"""Seconds between two looks at the memory."""
 ABOVE_EXPORTER = 1.5 * GIB
 APART = 100 * 10**6
 WIDTH = 4096
@@ -37,38 +35,8 @@ PACKED_WIDTH = 2560
 EXPORTS = ("torch->onnx[dynamo]", "torch->exported-program", "torch->torchscript[trace]")
 
 
-class Family:
-    """The most memory of this process and all that it started, together, since it was last asked."""
-
-    def __init__(self) -> None:
-        self._most = 0
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> Family:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def peak(self) -> int:
-        """Bytes; looked at once more, and begun anew."""
-        most, self._most = max(self._most, held()), 0
-        return most
-
-    def _watch(self) -> None:
-        while not self._over.wait(INTERVAL):
-            self._most = max(self._most, held())
-
-
-def held() -> int:
-    """Bytes of this process and its descendants, shared pages counted once."""
-    me = psutil.Process()
-    family = [me.pid]
-    with suppress(psutil.Error):  # one ended while they were listed
-        family += [child.pid for child in me.children(recursive=True)]
+def together(family: Sequence[int]) -> int:
+    """Bytes of these processes, shared pages counted once."""
     return sum(map(proportional, family))
 
 
@@ -100,7 +68,7 @@ def export_by_hand(export: str, layers: int, width: int) -> int:
 
     model, x = torch_model(layers, width)
     axes = ({0: torch.export.Dim.DYNAMIC},)
-    with tempfile.TemporaryDirectory(prefix="navigator-bench-") as name, Family() as family, torch.no_grad():
+    with tempfile.TemporaryDirectory(prefix="navigator-bench-") as name, Watched(together) as family, torch.no_grad():
         folder = Path(name)
         if "onnx" in export:
             torch.onnx.export(model, (x,), folder / "model.onnx", dynamic_shapes=axes, dynamo=True, verbose=False)
@@ -122,7 +90,7 @@ def export_by_navigator(layers: int, width: int) -> dict[str, tuple[str, int]]:
         elif isinstance(event, StepFinished) and event.stage in ("export", "convert"):
             found[event.step] = (event.reason or event.status, family.peak())
 
-    with tempfile.TemporaryDirectory(prefix="navigator-bench-") as folder, Family() as family:
+    with tempfile.TemporaryDirectory(prefix="navigator-bench-") as folder, Watched(together) as family:
         nav.optimize(
             model,
             [x[:1], x],

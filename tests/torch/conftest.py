@@ -4,19 +4,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import attrs
 import numpy as np
 import pytest
 import torch
 
-from navigator_core import FP32, Context, Dim, Precision, Signature, TensorSpec, samples, tensors
-from navigator_core.signature import describe_outputs
+from navigator_core import Context, Dim, tensors, testing
 from navigator_torch import plugin, source
 
 BATCH = Dim("batch", 1, 64)
 HERE = Path(__file__).parent
 
 tensors.register(plugin.declare_tensors())
+LIVE = testing.Live(source, "torch")
+context_for, as_torch, reference, batch_of = LIVE.context, LIVE.tensors, LIVE.answer, testing.batch_of
 
 
 def pytest_collection_modifyitems(items):
@@ -30,53 +30,6 @@ def pytest_collection_modifyitems(items):
         given = item.callspec.params.values() if hasattr(item, "callspec") else ()
         if "bert" in [value for value in given if isinstance(value, str)]:
             item.add_marker("together")
-
-
-def context_for(
-    model: torch.nn.Module,
-    given: Any,
-    axes: Mapping[str, Mapping[int, Dim]],
-    *,
-    device: str = "cpu",
-    precision: Precision = FP32,
-) -> Context:
-    """The context of one sample; ``axes`` says which axes are dynamic, by input name."""
-    parameters, rest = samples.parameters_of(source.parameters(model))
-    calls, _ = samples.read(given)
-    found = samples.gather(calls, parameters, rest, None)
-    first = samples.initial_signature(found)
-    inputs = tuple(
-        attrs.evolve(spec, shape=tuple(axes.get(spec.name, {}).get(i, n) for i, n in enumerate(spec.shape)))
-        for spec in first.inputs
-    )
-    call = first.bind(as_torch(first, found.arrays[0]))
-    with torch.no_grad():
-        node, outputs = describe_outputs(source.prepare(model)(*call.args, **call.kwargs))
-    specs = tuple(TensorSpec(name, tensors.dtype_of(value), tuple(value.shape)) for name, value in outputs.items())
-    structure = attrs.evolve(first.structure, output=node)
-    return Context(
-        signature=Signature(inputs, specs, structure), samples=found.arrays, device=device, precision=precision
-    )
-
-
-def as_torch(signature: Signature, arrays: Mapping[str, np.ndarray], device: str = "cpu") -> dict[str, torch.Tensor]:
-    return {s.name: tensors.from_numpy(arrays[s.name], "torch", device, s.dtype) for s in signature.inputs}
-
-
-def batch_of(context: Context, size: int) -> dict[str, np.ndarray]:
-    """Other values of the same shapes, with ``size`` rows."""
-    rng = np.random.default_rng(size)
-    resized = samples.resize(context.samples[0], context.signature, size)
-    return {
-        name: rng.standard_normal(a.shape).astype(a.dtype) if a.dtype.kind == "f" else rng.permuted(a)
-        for name, a in resized.items()
-    }
-
-
-def reference(model: torch.nn.Module, context: Context, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    with torch.no_grad():
-        outputs = context.signature.call(source.prepare(model), as_torch(context.signature, arrays))
-    return {name: tensors.to_numpy(value) for name, value in outputs.items()}
 
 
 def assert_close(found: Mapping[str, Any], expected: Mapping[str, np.ndarray]) -> None:

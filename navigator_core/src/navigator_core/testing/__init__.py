@@ -13,6 +13,7 @@ the values too. Nothing here imports pytest, and the core does not depend on it.
 """
 
 from navigator_core.testing.conversion_contract import ConversionContract
+from navigator_core.testing.live import Live, batch_of
 from navigator_core.testing.options_contract import Effect, OptionsContract
 from navigator_core.testing.plugin_contract import PluginContract
 from navigator_core.testing.runner_contract import RunnerCase, RunnerContract
@@ -22,10 +23,12 @@ from navigator_core.testing.using import using
 __all__ = [
     "ConversionContract",
     "Effect",
+    "Live",
     "OptionsContract",
     "PluginContract",
     "RunnerCase",
     "RunnerContract",
     "TensorsContract",
+    "batch_of",
     "using",
 ]
