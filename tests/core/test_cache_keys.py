@@ -267,9 +267,13 @@ def cached(project):
 
 
 def ask(folder, *requests):
-    """What a new process with a hash seed of its own says."""
+    """What a new process with a hash seed of its own says.
+
+    Without bytecode: what is changed twice within a second, and is as long as before, would be found in its old one.
+    """
     command = [sys.executable, "-W", "error", "driver.py", json.dumps(requests)]
     environment = {**os.environ, "PYTHONHASHSEED": "random", "NAVIGATOR_PROGRESS": "0"}
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])

@@ -103,9 +103,12 @@ def test_a_probe_that_crashes_costs_only_itself(patient):
 
 
 def test_nothing_is_left_behind(patient):
-    before = sorted(patient.iterdir())
+    def files():
+        return sorted(path for path in patient.iterdir() if path.name != "__pycache__")
+
+    before = files()
     doctor.examine()
-    assert [path for path in sorted(patient.iterdir()) if path.name != "__pycache__"] == before
+    assert files() == before
 
 
 def test_a_workspace_of_somebody_else_blocks_everything(patient):
