@@ -12,5 +12,6 @@ README = Path(__file__).parents[2] / "navigator_tf" / "README.md"
 def test_the_example_of_the_readme_runs(tmp_path):
     blocks = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.M | re.S)
     assert blocks
-    done = subprocess.run([sys.executable, "-c", SHORT + "".join(blocks)], cwd=tmp_path, capture_output=True, timeout=300)
+    command = [sys.executable, "-c", SHORT + "".join(blocks)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:].decode()
