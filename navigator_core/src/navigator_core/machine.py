@@ -26,6 +26,7 @@ from navigator_core.execution import Done, Failed, Job, Kind, Workers
 from navigator_core.graph import Graph
 from navigator_core.instruments import ProfilerUse
 from navigator_core.loading import Kinds, Source
+from navigator_core.planning import Plan
 from navigator_core.plugins import Plugins
 from navigator_core.request import PRECISIONS, Request, check_precisions
 from navigator_core.session import Session
@@ -37,12 +38,16 @@ Declared = Exporter | Converter | Runner
 
 @frozen(kw_only=True)
 class Machine:
-    """The graph of conversions, the devices that are here, and the one to optimize for."""
+    """The graph of conversions, the devices that are here, and the one to optimize for.
+
+    ``foreseen`` is the plan as far as it can be made before the source has run.
+    """
 
     plugins: Plugins
     graph: Graph
     survey: Survey
     device: DeviceInfo
+    foreseen: Plan
 
     def worker(self, declared: Declared, source: Source | None = None) -> Kind:
         """See `worker_of`."""
@@ -154,8 +159,8 @@ def survey_machine(subject: Subject, built: Graph, request: Request, plugins: Pl
         found = attrs.evolve(found, obstacles=ask_machine(Questions(probes=probes), plugins, active).obstacles)
     active.notes += found.problems
     # planned again when the source is known: what is amiss with the options is to be said before it runs
-    planning.make(plugins, built, subject.identified.format, FP32, device.name, request.wishes(), found)
-    return Machine(plugins=plugins, graph=built, survey=found, device=device)
+    plan = planning.make(plugins, built, subject.identified.format, FP32, device.name, request.wishes(), found)
+    return Machine(plugins=plugins, graph=built, survey=found, device=device, foreseen=plan)
 
 
 def ask_machine(questions: Questions, plugins: Plugins, active: Session) -> Survey:

@@ -183,8 +183,8 @@ def _measured(
 
 def _get_ready(subject: Subject, machine: Machine, active: Session) -> None:
     """Let the workers of the exports import what they need while the source runs, which is not being measured."""
-    leaving = machine.graph.leaving.get(subject.identified.format, ())
-    usable = [c.declaration for c in leaving if c.unavailable is None and c.environment is None]
-    workers = dict.fromkeys(machine.worker(declared, subject.source) for declared in usable)
+    exports = [step.conversion for step in machine.foreseen.steps if step.parent is None]
+    here = [c.declaration for c in exports if c.environment is None]
+    workers = dict.fromkeys(machine.worker(declared, subject.source) for declared in here)
     for kind in workers if not subject.here else ():
         active.workers.prepare(kind)

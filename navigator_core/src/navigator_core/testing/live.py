@@ -42,6 +42,7 @@ class Live:
         call = first.bind(self.tensors(first, found.arrays[0]))
         node, outputs = describe_outputs(self.source.prepare(model)(*call.args, **call.kwargs))
         specs = tuple(TensorSpec(name, tensors.dtype_of(value), tuple(value.shape)) for name, value in outputs.items())
+        assert first.structure is not None  # a live model's arguments have one
         structure = attrs.evolve(first.structure, output=node)
         return Context(
             signature=Signature(inputs, specs, structure), samples=found.arrays, device=device, precision=precision
