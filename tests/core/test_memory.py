@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 
 from navigator_core.memory import PeakMemory, rss
+from navigator_core.testing import miniframework as mini
+from navigator_core.testing import using
 
 SIZE = 50_000_000
 SLACK = 5_000_000
@@ -114,3 +117,16 @@ def test_a_proc_without_a_mark_is_watched(tmp_path: Path) -> None:
     with PeakMemory(proc=tmp_path) as memory:
         block = touched()
     assert memory.peak == pytest.approx(block.nbytes, abs=SLACK)
+
+
+def test_what_the_users_gate_takes_is_no_memory_of_the_candidate(optimize):
+    def hoard(references, candidates):
+        sys.hoard = np.ones(2**23)  # 64 MiB that outlive it, as a framework does that it imports
+        return True
+
+    model = mini.Model(np.ones((4, 3), "float32"), np.ones(3, "float32"))
+    with using(mini):
+        report = optimize(model, [np.ones((2, 4), "float32"), np.zeros((3, 4), "float32")], verify=hoard)
+    held = [m.memory["host"] for c in report.candidates for m in c.measurements]
+    assert held
+    assert max(held) < 2**25

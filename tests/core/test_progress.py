@@ -102,6 +102,20 @@ def test_the_name_of_a_variant_is_shown_as_it_is(capsys, monkeypatch):
     assert "torch->onnx[dynamo] @ ort" in capsys.readouterr().err
 
 
+def test_where_nothing_can_be_drawn_each_step_is_a_line(capsys, monkeypatch):
+    from navigator_core.events import StepStarted
+    from navigator_core.progress import Display
+
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    display = Display()
+    step = f"torch->onnx[{'dynamo' * 20}]"
+    for stage in ("export", "verify"):
+        display(StepStarted(run="r", elapsed=0.0, step=step, stage=stage))
+    display.close()
+    shown = [line for line in capsys.readouterr().err.splitlines() if line]
+    assert shown == [f"exporting {step}", f"checking and measuring {step}"]
+
+
 def candidate(name, status):
     from navigator_core.candidates import Candidate
 

@@ -198,6 +198,14 @@ def test_a_report_for_every_way_in_which_a_run_can_end(golden, name, candidates,
     golden(f"report-{name}.txt", rendering.text(concluded(*candidates, duels=duels), width=150))
 
 
+def test_a_playoff_that_cannot_tell_the_best_from_the_source_claims_no_speed_up():
+    wide = attrs.evolve(SIDE_BY_SIDE, rival=EAGER.name, ratio=Estimate(8.3, 1e-31, 1e32))
+    told = " ".join(rendering.text(concluded(ORT, EAGER, duels=(wide,)), width=150).split())
+    assert "not told apart from the source side by side" in told
+    assert "8.30 times the source's speed" not in told
+    assert "[0.00, over 100]" in told or "it looked" not in told
+
+
 def test_a_reason_that_many_share_is_said_once_with_the_first_of_their_names():
     many = [attrs.evolve(ABSENT, name=f"torch->onnx[{number}]->tensorrt") for number in range(6)]
     told = rendering.text(attrs.evolve(REPORT, candidates=(*REPORT.candidates[:-1], *many)), width=150)

@@ -115,7 +115,7 @@ def evaluate(evaluation: Evaluation, folder: Path, emit: worker.Emit) -> Evaluat
             return judged
         emit({"stage": "profile", "judged": serde.to_data(judged)})
         try:
-            return _measured(judged, _profile(evaluation, run, context, baseline, emit, judge, until))
+            return _measured(judged, _profile(evaluation, run, context, baseline + judge.grown, emit, judge, until))
         except _WrongUnderLoadError as error:
             return evolve(judged, reason=str(error))
 

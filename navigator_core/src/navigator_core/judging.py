@@ -12,6 +12,7 @@ from attrs import frozen
 from navigator_core import batches, gates, masking, verification
 from navigator_core.entrant import Entrant
 from navigator_core.loading import Running
+from navigator_core.memory import rss
 from navigator_core.reference import StoredBatch
 from navigator_core.results import Tolerance, Verdict
 from navigator_core.signature import Signature
@@ -47,7 +48,12 @@ class Judgement:
 
 
 class Judge:
-    """What is asked of one candidate. `judge` comes first; `still_right` may be asked of later calls."""
+    """What is asked of one candidate. `judge` comes first; `still_right` may be asked of later calls.
+
+    ``grown`` are the bytes that the user's own gate took in this process, imports included: none of the candidate's.
+    """
+
+    grown = 0
 
     def __init__(
         self,
@@ -145,7 +151,9 @@ class Judge:
         pairs: Sequence[tuple[Outputs, Outputs]],
         notes: Sequence[str],
     ) -> Judgement:
+        before = rss()
         gated, metrics = gates.check(self._verify, run, signature, dict(self._reference.metrics), pairs)
+        self.grown = max(0, rss() - before)
         checks |= {f"metric {name}" if name in checks else name: text for name, text in gated.items()}
         found = [one for off in self._found.values() for one in off]
         verdict = verification.verdict(found, checks, self._bars, self._given, metrics, notes)

@@ -34,7 +34,10 @@ def display() -> list[Display]:
 
 
 class Display:
-    """Draws one line that says what is being done, how long it takes and how much is left."""
+    """Draws one line that says what is being done, how long it takes and how much is left.
+
+    Where nothing can be drawn, in a file or a pipe, each step is a line of its own.
+    """
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -50,14 +53,20 @@ class Display:
             console=Console(stderr=True),
             transient=True,
         )
+        console = self._progress.console
+        self._lines = not (console.is_terminal or console.is_jupyter)
         self._escape = escape  # "[dynamo]" is no markup
         self._task = self._progress.add_task("Navigator", total=None)
 
     def __call__(self, event: Event) -> None:
         """Hear an event."""
         if isinstance(event, StepStarted):
+            what = f"{STAGES[event.stage]} {self._escape(event.step)}"
+            if self._lines:
+                self._progress.console.print(what, highlight=False, soft_wrap=True)
+                return
             self._progress.start()
-            self._progress.update(self._task, description=f"{STAGES[event.stage]} {self._escape(event.step)}")
+            self._progress.update(self._task, description=what)
         elif isinstance(event, RunStarted):
             self._progress.update(self._task, total=event.steps, completed=0)
         elif isinstance(event, StepFinished) and event.stage not in UNCOUNTED:

@@ -146,6 +146,8 @@ def _speed(report: Report, best: Candidate, batch_size: int) -> str:
         return ""
     for duel in report.duels:
         if (duel.candidate, duel.rival) == (best.name, report.baseline) and duel.batch_sizes[0] == batch_size:
+            if duel.verdict == "tie":
+                return ", not told apart from the source side by side"
             return f", {duel.ratio.value:.2f} times the source's speed side by side"
     speed = report.speed_up(best, batch_size)
     if speed is None:

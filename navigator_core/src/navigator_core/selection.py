@@ -266,7 +266,8 @@ def _won(said: Sequence[Duel]) -> str:
 
 
 def _times(duel: Duel) -> str:
-    return f"{duel.ratio.value:.2f} times [{duel.ratio.low:.2f}, {duel.ratio.high:.2f}]"
+    high = f"{duel.ratio.high:.2f}" if duel.ratio.high < 100 else "over 100"
+    return f"{duel.ratio.value:.2f} times [{duel.ratio.low:.2f}, {high}]"
 
 
 def _quantity(objective: Objective) -> str:
