@@ -112,8 +112,7 @@ def test_where_nothing_can_be_drawn_each_step_is_a_line(capsys, monkeypatch):
     for stage in ("export", "verify"):
         display(StepStarted(run="r", elapsed=0.0, step=step, stage=stage))
     display.close()
-    shown = [line for line in capsys.readouterr().err.splitlines() if line]
-    assert shown == [f"exporting {step}", f"checking and measuring {step}"]
+    assert capsys.readouterr().err.splitlines() == [f"exporting {step}", f"checking and measuring {step}"]
 
 
 def candidate(name, status):

@@ -63,7 +63,7 @@ class Display:
         if isinstance(event, StepStarted):
             what = f"{STAGES[event.stage]} {self._escape(event.step)}"
             if self._lines:
-                self._progress.console.print(what, highlight=False, soft_wrap=True)
+                self._print(what)
                 return
             self._progress.start()
             self._progress.update(self._task, description=what)
@@ -73,13 +73,17 @@ class Display:
             self._progress.advance(self._task)
         elif isinstance(event, CandidateFinished) and event.candidate.status in ("incorrect", "failed"):
             name = self._escape(event.candidate.name)
-            self._progress.console.print(f"[yellow]{event.candidate.status}[/] {name}", highlight=False)
+            self._print(f"[yellow]{event.candidate.status}[/] {name}")
         elif isinstance(event, RunFinished):
             self.close()
 
     def close(self) -> None:
         """Leave the terminal as it was."""
-        self._progress.stop()
+        if not self._lines:
+            self._progress.stop()
+
+    def _print(self, text: str) -> None:
+        self._progress.console.print(text, highlight=False, soft_wrap=True)  # a name is never cut in two
 
 
 Step = Callable[[str], AbstractContextManager[None]]
