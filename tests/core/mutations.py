@@ -11,7 +11,7 @@ import io
 import json
 import random
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +140,18 @@ def _hurt(document: Any, chance: random.Random) -> None:
         holder[key] = chance.choice(NASTY_NAMES)
     else:
         holder[key] = copy.deepcopy(chance.choice(NASTY_VALUES))
+
+
+def other_numbers(whole: bytes, name: str, values: Iterable[Any]) -> Iterator[tuple[bytes, str]]:
+    """The package with one number of one document replaced, for every number and value, and what was replaced."""
+    files = _unpacked(whole)
+    document = json.loads(files[name])
+    for holder, key in _places(document):
+        number = holder[key]
+        for value in values if type(number) in (int, float) else ():
+            holder[key] = value
+            yield _packed({**files, name: json.dumps(document).encode()}), f"{key!r}: {number} -> {value}"
+        holder[key] = number
 
 
 def _has(holder: Any, key: Any) -> bool:

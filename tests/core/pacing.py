@@ -15,7 +15,8 @@ from navigator_core.testing import miniframework as mini
 @frozen
 class Pace:
     """``seconds`` of each call and ``each`` of a row, give or take a share of ``jitter``; every load is a letter in
-    ``book``, and after ``lives`` of them a load is the end. The first one is ``unlucky``: so many seconds more.
+    ``book``, and after ``lives`` of them a load is the end. The first one is ``unlucky``: so many seconds more, or
+    lucky, with fewer.
     """
 
     seconds: float = 0.0

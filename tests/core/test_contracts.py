@@ -633,7 +633,8 @@ def declare_converters():
 
 def random(source, output, options, context):
     layer = json.loads(source.read_text())
-    layer["bias"] = [value * (1 + np.random.default_rng().uniform(-1e-3, 1e-3)) for value in layer["bias"]]
+    chance = np.random.default_rng()
+    layer["weight"] = [[w * (1 + chance.uniform(-1e-3, 1e-3)) for w in row] for row in layer["weight"]]
     changed = output.with_name("changed.json")
     changed.write_text(json.dumps(layer))
     mini.convert(changed, output, options, context)

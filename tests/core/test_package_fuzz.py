@@ -158,6 +158,23 @@ def test_a_damaged_package_is_refused_or_read(whole, heard, tmp_path, monkeypatc
     assert outcomes["read"] > 50
 
 
+def test_no_number_of_a_report_makes_it_fail(whole, tmp_path):
+    """Each number in turn, as whoever writes a package may choose it."""
+    path, wrong, count = tmp_path / "m.nav", [], 0
+    with using(miniframework):
+        for package, what in mutations.other_numbers(whole, "report.json", (0, -1, {"float": "nan"}, {"float": "inf"})):
+            path.write_bytes(package)
+            count += 1
+            try:
+                read(path)
+            except PackageError:
+                pass
+            except Exception as error:
+                wrong.append(f"{what}: {error!r}")
+    assert not wrong, "\n".join(wrong)
+    assert count > 400
+
+
 @pytest.mark.long
 def test_twenty_thousand_damaged_packages_are_refused_or_read(whole, heard, tmp_path, monkeypatch):
     outcomes = try_all(whole, range(1000, 21_000), heard, tmp_path, monkeypatch)

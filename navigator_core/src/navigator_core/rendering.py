@@ -204,9 +204,8 @@ def _searched(report: Report) -> list[str]:
         if best is None or best.value is None:
             told.append(f"{line}; none is better than its own")
         else:
-            told.append(
-                f"{line}; {best.setting}: {quantity} {best.value.value / trials[0].before.value:.2f} times its own"
-            )
+            own = trials[0].before.value
+            told.append(f"{line}; {best.setting}: {quantity} {best.value.value / (own or math.nan):.2f} times its own")
     return told
 
 

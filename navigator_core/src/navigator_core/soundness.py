@@ -35,7 +35,8 @@ def check(report: Report) -> None:
     for candidate in report.candidates:
         for measurement in candidate.measurements:
             estimates = (measurement.p50, measurement.throughput)
-            if measurement.batch_size < 1 or not all(0 < one.value < float("inf") for one in estimates):
+            counts = (measurement.batch_size, measurement.calls, measurement.callers)
+            if min(counts) < 1 or not all(0 < one.value < float("inf") for one in estimates):
                 raise ValueError(f"{candidate.name} has a measurement that cannot be")
 
 
