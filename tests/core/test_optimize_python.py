@@ -251,7 +251,8 @@ def test_what_cannot_be_done_is_an_error_that_says_so(optimize, asked, message):
     [
         (lambda x: x, None, "a live model needs samples"),
         (int, X, "no installed plugin recognises the class builtins.int itself"),
-        (3, X, "no installed plugin recognises a builtins.int"),
+        (3, X, "a builtins.int is no model"),
+        ({}, X, "a builtins.dict is no model; if it holds weights, make the model and load them into it"),
         (lambda x: x, [(X, X)], "labels"),
         (lambda x: None, X, "the model returned None, which holds no tensor"),
     ],

@@ -1,6 +1,9 @@
 """What a run found: the best, the others with their reasons, in words and as data."""
 
+import html
 import json
+import os
+import shutil
 from pathlib import Path
 
 import attrs
@@ -293,6 +296,20 @@ def test_nothing_of_the_text_is_taken_for_markup():
     text = rendering.text(attrs.evolve(REPORT, candidates=(odd,), notes=("[bold]note",), bar="[x]bar"), width=200)
     for part in ("torch->a[b] @ r[/c]", "fp8[e4m3]", "[red]no[/red]", "note: [bold]note", "[x]bar"):
         assert part in text
+
+
+def test_where_no_terminal_is_no_name_wraps(monkeypatch):
+    names = ["torch->onnx[torchscript,opset=17]->onnx[bf16]->onnx[slim] @ onnxruntime-cpu[threads=2]" + n for n in "ab"]
+    reason = "for a reason that takes many words to be told, " * 9
+    ok, wrong = (attrs.evolve(one, name=name) for one, name in zip((ORT, WRONG), names, strict=True))
+    report = attrs.evolve(REPORT, candidates=(ok, attrs.evolve(wrong, reason=reason, remedy=reason)))
+    monkeypatch.setattr(shutil, "get_terminal_size", lambda fallback: os.terminal_size(fallback))
+    for name in names:
+        assert name in str(report)
+        assert name in html.unescape(report._repr_html_())
+    assert max(map(len, str(report).splitlines())) <= rendering.WIDEST
+    monkeypatch.setattr(shutil, "get_terminal_size", lambda fallback: os.terminal_size((120, 40)))
+    assert max(map(len, str(report).splitlines())) <= 120
 
 
 def test_it_can_be_printed_and_shown_and_written_as_a_page(tmp_path):

@@ -50,7 +50,11 @@ def optimize(tmp_path):
     ("model", "message"),
     [
         (object(), r"no installed plugin recognises a builtins\.object; installed plugins know .*onnx.*torch.*format="),
-        (None, "no installed plugin recognises a builtins.NoneType"),
+        (None, "a builtins.NoneType is no model"),
+        (
+            torch.nn.Linear(2, 2).state_dict(),
+            "OrderedDict is no model; if it holds weights, make the model and load them",
+        ),
         (torch.nn.Linear, "recognises the class torch.nn.modules.linear.Linear itself .give an instance."),
         (__file__, "no installed plugin recognises the path '.*test_bad_input.py'"),
         ("model.foo", r"there is no file .*model\.foo"),

@@ -11,7 +11,7 @@ from attrs import field, frozen
 from navigator_core.results import Estimate, OutputError
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Group, RenderableType
 
 SCHEMA = 1
 
@@ -103,7 +103,7 @@ class Comparison:
         return rendering.as_html(_whole(self))
 
 
-def _whole(made: Comparison) -> RenderableType:
+def _whole(made: Comparison) -> Group:
     from rich.console import Group
     from rich.text import Text
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from navigator_core.report import Report
     from navigator_core.results import Estimate, Measurement, OutputError
 
-WIDTH = 150
+WIDTH, WIDEST = 150, 400
 MOST_ROWS = 3
 MOST_NAMES = 3
 """Candidates that are named where many have one reason; `Report.candidates` has them all."""
@@ -27,40 +27,49 @@ STYLES = {"ok": "green", "incorrect": "red", "failed": "red", "skipped": "yellow
 
 
 def text(report: Report, width: int | None = None) -> str:
-    """The report as plain text; as wide as the terminal where there is one."""
-    return as_text(_whole(report), width)
+    """The report as plain text; as wide as the terminal, and where there is none, as the candidates' names need."""
+    width = width or _terminal()
+    return as_text(_whole(report, wide=width is None), width)
 
 
 def html(report: Report) -> str:
     """The report as a page that stands alone."""
-    return as_html(_whole(report))
+    return as_html(_whole(report, wide=True))
 
 
-def as_text(whole: RenderableType, width: int | None = None) -> str:
-    """Plain text; as wide as the terminal where there is one."""
+def as_text(whole: Group, width: int | None = None) -> str:
+    """Plain text; as wide as the terminal, and where there is none, as the first part needs."""
     stream = io.StringIO()
-    Console(file=stream, width=width or _width(), color_system=None, highlight=False).print(whole)
+    width = width or _terminal() or _needed(whole)
+    Console(file=stream, width=width, color_system=None, highlight=False).print(whole)
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())
 
 
-def as_html(whole: RenderableType) -> str:
+def as_html(whole: Group) -> str:
     """A page that stands alone."""
-    console = Console(file=io.StringIO(), record=True, width=WIDTH, highlight=False)
+    console = Console(file=io.StringIO(), record=True, width=_needed(whole), highlight=False)
     console.print(whole)
     return console.export_html(inline_styles=True)
 
 
-def _width() -> int:
+def _terminal() -> int | None:
+    """The columns of the terminal, or that COLUMNS tells; None where the text goes into a file or a pipe."""
     import shutil
 
-    return max(100, shutil.get_terminal_size((WIDTH, 40)).columns)
+    columns = shutil.get_terminal_size((0, 0)).columns
+    return max(100, columns) if columns else None
 
 
-def _whole(report: Report) -> RenderableType:
+def _needed(whole: Group) -> int:
+    """The columns in which no cell of the first part wraps, so that names can be searched for and copied."""
+    return max(WIDTH, min(WIDEST, Console(width=WIDEST).measure(whole.renderables[0]).maximum))
+
+
+def _whole(report: Report, *, wide: bool) -> Group:
     parts: list[RenderableType] = [_table(report)]
     others = [c for c in report.candidates if c.status != "ok" or c.reason]
     if others:
-        parts.append(_others(others))
+        parts.append(_others(others, wide=wide))
     lines = (*_unstable(report), *_slow(report), *_callers(report), *_searched(report))
     parts += [Text(line) for line in lines]
     parts += [Text(f"note: {note}") for note in report.notes]
@@ -110,10 +119,10 @@ def _telling(measurements: Sequence[Measurement]) -> Sequence[Measurement]:
     return measurements[:1] if fastest is measurements[0] else (measurements[0], fastest)
 
 
-def _others(candidates: list[Candidate]) -> Table:
+def _others(candidates: list[Candidate], *, wide: bool) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for name in ("not chosen", "why", "what helps"):
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=wide and name == "not chosen")
     alike: dict[tuple[str, str], list[str]] = {}
     for candidate in candidates:
         status = "" if candidate.status == "ok" else f"{candidate.status}: "
@@ -127,7 +136,9 @@ def _others(candidates: list[Candidate]) -> Table:
 def _conclusion(report: Report) -> Text:
     best = report.best
     if best is None:
-        return Text("best: none; no candidate is right and within what was asked", "bold red")
+        judged = any(candidate.status in ("ok", "incorrect") for candidate in report.candidates)
+        why = "no candidate is right and within what was asked" if judged else "no candidate could be tried to its end"
+        return Text(f"best: none; {why}", "bold red")
     line = f"best: {best.name}"
     if best.measurements:
         by_throughput = report.objective.maximize is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,9 @@ from navigator_core.samples import Samples
 from navigator_core.session import Session
 from navigator_core.signature import Call, Signature
 from navigator_core.worker import Emit
+
+NO_MODELS = (type(None), bool, int, float, bytes, list, tuple, set, dict, OrderedDict)
+"""What holds no code, of whatever framework; not among them is what a plugin that is missing would recognise."""
 
 
 @frozen(kw_only=True)
@@ -105,6 +109,9 @@ def _identified(model: Any, samples: Any, request: Request, plugins: Plugins) ->
         name, more = plugins.identify(model, _first(calls))
     if name is None and isinstance(model, str | os.PathLike) and not Path(model).expanduser().exists():
         raise RequestError(f"there is no file {os.fspath(model)}")
+    if name is None and type(model) in NO_MODELS:
+        hint = "; if it holds weights, make the model and load them into it" if isinstance(model, dict) else ""
+        raise RequestError(f"{_describe(model)} is no model{hint}")
     if name is None:
         known = ", ".join(sorted(plugins.formats)) or "nothing"
         raise RequestError(
