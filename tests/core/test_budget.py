@@ -1,5 +1,6 @@
 """With a time budget a run comes back in time, with what it has, and says of the rest that there was no time."""
 
+import importlib
 import time
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,8 @@ from navigator_core.events import RunStarted, StepFinished
 from navigator_core.execution import Done, Failed, Job
 from navigator_core.results import Estimate, Measurement, Verdict
 from navigator_core.rivalry import Question
+from navigator_core.testing import miniframework as mini
+from navigator_core.testing import using
 
 from . import paced
 from .paced import named
@@ -64,6 +67,43 @@ def assert_skipped(candidate):
     assert candidate.status == "skipped"
     assert "the time budget was " in candidate.reason
     assert candidate.remedy.startswith("give it more time with budget=")
+
+
+SLOW = """
+import time
+from navigator_core import Converter, Ref, hookimpl
+from navigator_core.testing import miniframework as mini
+from navigator_core.testing.miniframework import *
+
+@hookimpl
+def declare_converters():
+    work = Ref("slow_plugin:convert")
+    return [Converter(source="mini-json", target="mini-npz", implementation=work, options=Storage)]
+
+def convert(source, output, options, context):
+    time.sleep(60)
+"""
+
+
+def test_the_source_is_measured_before_the_time_goes_into_conversions(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "slow_plugin.py").write_text(SLOW)
+    with using(importlib.import_module("slow_plugin")):
+        model = mini.Model(np.ones((4, 3), np.float32), np.ones(3, np.float32))
+        run = partial(nav.optimize, model, paced.SAMPLES, workspace=tmp_path / "workspace", batch_sizes=[1])
+        report = within(12, run)
+    assert report.best.name == report.baseline
+    assert report.best.measurements
+    late = [one for one in report.candidates if "mini-npz" in one.name]
+    assert late
+    for candidate in late:
+        assert_skipped(candidate)
+
+
+def test_a_run_without_time_says_so(optimize):
+    report = within(0.01, partial(optimize, {"fast": {"seconds": 0.001}}))
+    assert report.best is None
+    assert "best: none; no candidate could be tried to its end" in str(report)
 
 
 def test_nothing_has_failed_for_want_of_time(optimize):
@@ -140,5 +180,5 @@ def test_what_nothing_can_stop_is_not_begun_when_it_may_not_end_in_time(tmp_path
     (candidate,) = report.candidates
     assert candidate.status == "skipped"
     assert "in this process, where nothing can stop it" in candidate.reason
-    assert candidate.remedy == "give it more time with budget="
+    assert candidate.remedy == "give it more time with budget= (--budget)"
     assert report.best is None

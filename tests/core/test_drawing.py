@@ -160,6 +160,7 @@ def test_a_dict_holds_plain_values_only():
         "variant": "fp16",
         "precision": "fp16",
         "unavailable": None,
+        "dead_ends": {},
     }
     runners = {one["name"]: one for one in found["runners"]}
     assert runners["both"] == {

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from navigator_core import Ref, shipping
-from navigator_core.execution import Done, Failed, Job, Workers, describe_exit, shorten
+from navigator_core.execution import Done, Failed, Job, Kind, Workers, describe_exit, shorten
 from navigator_core.loading import Source
 from navigator_core.signature import Parameter
 from navigator_core.structure import Leaf, describe
@@ -248,6 +248,17 @@ def test_at_the_end_every_worker_is_gone(steps, tmp_path):
         job = Job(function=Ref("steps_beside:remember"), argument="", result=str)
         outcome = pool.run(job, tmp_path, tmp_path / "output")
     assert gone(outcome.value.split()[1])
+
+
+def test_workers_of_other_kinds_end_where_memory_is_short(tmp_path):
+    kinds = Kind(preload=("json",)), Kind(preload=("decimal",))
+    with Workers() as pool:
+        for kind in kinds:
+            pool.prepare(kind)
+        processes = {kind: active.process for kind, active in pool._workers.items()}
+        pool.only(kinds[0])
+        assert processes[kinds[1]].wait(10) is not None
+        assert processes[kinds[0]].poll() is None
 
 
 def test_a_step_can_be_repeated_alone(run, tmp_path):

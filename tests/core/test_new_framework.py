@@ -312,7 +312,7 @@ def test_a_hang_takes_half_of_the_budget_at_most_and_leaves_the_others_the_rest(
     assert time.monotonic() - began < 50
     hung = found[f"{DENSE}[hangs] @ mini-runtime"]
     assert hung.status == "skipped"
-    assert hung.remedy.startswith("give it more time with budget=, or read ")
+    assert hung.remedy.startswith("give it more time with budget= (--budget), or read ")
     stopped = re.search(r"was stopped after (\d+) s, its time limit; last lines: going to sleep", hung.reason)
     assert int(stopped[1]) <= 10
     assert found["mini @ mini-eager"].status == "ok"

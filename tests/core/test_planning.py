@@ -327,3 +327,21 @@ def test_what_a_variant_that_is_not_to_be_had_here_would_do_can_be_asked_for_all
     plan = planned(lacking, plugins=plugins, options={"@eager": {"threads": 2}})
     assert names(plan) == ["torch @ eager"]
     assert [b.choice.value.threads for b in plan.branches if b.unavailable is None] == [2]
+
+
+def test_what_an_exporter_writes_leads_to_no_dead_end_and_the_plan_says_why():
+    declared = attrs.evolve(
+        PLUGINS,
+        exporters=(exporter("onnx", dead_ends={"tensorrt": "it is one operation"}),),
+        converters=(converter("onnx", "tensorrt"), converter("onnx", "openvino")),
+        runners={r.name: r for r in (runner("eager", "torch"), runner("trt", "tensorrt"), runner("vino", "openvino"))},
+    )
+    made = planned(plugins=declared)
+    assert [step.name for step in made.steps] == ["torch->onnx", "torch->onnx->openvino"]
+    (dead,) = (branch for branch in made.branches if branch.unavailable)
+    assert dead.name == "torch->onnx->tensorrt"
+    assert dead.unavailable == Unavailable("it is one operation", "another way to tensorrt, where there is one")
+    graph = graphs.build(declared, lambda requirements: None)
+    assert "torch->onnx->tensorrt  not offered: it is one operation" in str(graph).splitlines()
+    (export,) = (one for one in graph.to_dict()["conversions"] if one["name"] == "torch->onnx")
+    assert export["dead_ends"] == {"tensorrt": "it is one operation"}

@@ -28,15 +28,34 @@ REMEDIES = {
     "incorrect": "leave it, or say what you accept with tolerance= or verify=",
 }
 
-MORE_TIME = "give it more time with budget="
+LARGE = 2**28
+"""Bytes of a model from which on no worker waits beside a conversion: each holds what it imported, 0.3 GiB of torch."""
+
+MORE_TIME = "give it more time with budget= (--budget)"
 
 Artifacts = Mapping[str, Artifact | Failed]
 """By the step's name; a step after a failed one failed with it."""
 
 
-def convert(plan: Plan, task: Task, active: Session) -> Artifacts:
-    """Perform the plan's steps in order; what fails costs its own branch."""
+def try_all(plan: Plan, task: Task, active: Session) -> tuple[Artifacts, tuple[Candidate, ...]]:
+    """What became of the plan's steps, and a candidate for every branch, the unavailable ones included.
+
+    Everything is converted before anything is measured, so that nothing imports beside what is measured. With a budget
+    each artifact is tried as soon as it is there, the source before all: whenever the time is up, something was tried.
+    """
+    parts = [plan] if active.budget is None else plan.by_artifact()
     made: dict[str, Artifact | Failed] = {}
+    candidates: list[Candidate] = []
+    for part in parts:
+        _convert_all(part, made, task, active)
+        for branch in part.branches:
+            found = candidate(branch, made, task, active, before=candidates)
+            candidates.append(finished(found, active))
+    return made, tuple(candidates)
+
+
+def _convert_all(plan: Plan, made: dict[str, Artifact | Failed], task: Task, active: Session) -> None:
+    """Perform the plan's steps in order; what fails costs its own branch."""
     soon = _workers(plan, task)
     for step in plan.steps:
         before = made.get(step.parent) if step.parent else None
@@ -45,7 +64,6 @@ def convert(plan: Plan, task: Task, active: Session) -> Artifacts:
             active.passed_over(step.name, "convert", before)
             continue
         made[step.name] = _convert(step, before, task, active, soon)
-    return made
 
 
 def _workers(plan: Plan, task: Task) -> tuple[Kind, ...]:
@@ -64,12 +82,15 @@ def _convert(
     step: Step, before: Artifact | None, task: Task, active: Session, soon: Iterable[Kind]
 ) -> Artifact | Failed:
     job, key = jobs.conversion(step, before, task, active.workspace.path)
+    room = before.size if before else _source_size(task.subject.source.path)
     if key is None or active.workspace.object(key) is None:
-        for kind in soon:
-            active.workers.prepare(kind)
+        if room >= LARGE:
+            active.workers.only(job.kind)
+        else:
+            for kind in soon:
+                active.workers.prepare(kind)
     stage: Stage = "export" if before is None and task.subject.source.framework else "convert"
     here = task.subject.here and before is None
-    room = before.size if before else _source_size(task.subject.source.path)
     outcome, folder = active.perform(
         step.name, stage, job, key, here=here, timeout=active.share, room=room, takes=task.took
     )
@@ -90,15 +111,6 @@ def made(step: Step, converted: Converted, folder: Path, task: Task) -> Artifact
         size=converted.size,
         precision=step.precision.name,
     )
-
-
-def evaluate(plan: Plan, artifacts: Artifacts, task: Task, active: Session) -> tuple[Candidate, ...]:
-    """A candidate for every branch, the unavailable ones included."""
-    candidates: list[Candidate] = []
-    for branch in plan.branches:
-        found = candidate(branch, artifacts, task, active, before=candidates)
-        candidates.append(finished(found, active))
-    return tuple(candidates)
 
 
 def finished(candidate: Candidate, active: Session) -> Candidate:

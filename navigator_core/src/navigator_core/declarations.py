@@ -218,10 +218,15 @@ class _Implemented:
 
 @frozen(kw_only=True)
 class Exporter(_Implemented):
-    """``implementation(model, output: Path, options, context: Context) -> Names | None``: live model to artifact."""
+    """``implementation(model, output: Path, options, context: Context) -> Names | None``: live model to artifact.
+
+    ``dead_ends`` are formats that no conversion makes of what it writes, though it is of the right format, each with
+    the reason: {"onnx": "it is one operation, which the converter does not know"}.
+    """
 
     source: str
     target: str
+    dead_ends: Mapping[str, str] = field(factory=dict, hash=False)
 
 
 @frozen(kw_only=True)
@@ -230,12 +235,13 @@ class Converter(_Implemented):
 
     ``from_passes=False``: it starts from what was given or exported as it is, not from what a pass (onnx->onnx[slim])
     made of it or a variant rounded (torch->exported-program[bf16]). For a runtime that simplifies and rounds by itself,
-    whose branches would only be multiplied.
+    whose branches would only be multiplied. ``dead_ends``: as those of an `Exporter`.
     """
 
     source: str
     target: str
     from_passes: bool = True
+    dead_ends: Mapping[str, str] = field(factory=dict, hash=False)
 
 
 @frozen

@@ -20,17 +20,27 @@ PLAIN = re.compile(r"[^\w .,:+=()/'-]")
 
 
 def to_text(graph: Graph) -> str:
-    """One line for each conversion, with the reason and remedy of those that are unavailable."""
+    """One line for each conversion, with the reason and remedy of those that are unavailable, and for its dead ends."""
     if not graph.conversions:
         return "no installed plugin declares a conversion; `navigator plugins` lists what is installed"
-    return "\n".join(c.name + (f"  unavailable: {c.unavailable}" if c.unavailable else "") for c in graph.conversions)
+    lines = []
+    for one in graph.conversions:
+        lines.append(one.name + (f"  unavailable: {one.unavailable}" if one.unavailable else ""))
+        lines += [f"{one.name}->{name}  not offered: {why}" for name, why in _dead_ends(one, graph).items()]
+    return "\n".join(lines)
+
+
+def _dead_ends(one: Conversion, graph: Graph) -> dict[str, str]:
+    """Where it does not lead, of the formats that something here would make of what it writes."""
+    near = {after.target for after in graph.leaving.get(one.target, ())}
+    return {name: why for name, why in one.declaration.dead_ends.items() if name in near}
 
 
 def to_dict(graph: Graph) -> dict[str, Any]:
     """The graph in plain values."""
     return {
         "formats": [{"name": name, "kind": _kind(value)} for name, value in graph.formats.items()],
-        "conversions": [_conversion(conversion) for conversion in graph.conversions],
+        "conversions": [_conversion(conversion, graph) for conversion in graph.conversions],
         "runners": [
             {
                 "name": one.runner.name,
@@ -118,7 +128,7 @@ def _kind(value: Format | Framework | None) -> str:
     return "framework" if isinstance(value, Framework) else "format"
 
 
-def _conversion(conversion: Conversion) -> dict[str, Any]:
+def _conversion(conversion: Conversion, graph: Graph) -> dict[str, Any]:
     variant = conversion.variant
     return {
         "name": conversion.name,
@@ -128,6 +138,7 @@ def _conversion(conversion: Conversion) -> dict[str, Any]:
         "variant": variant.name if variant else None,
         "precision": variant.precision.name if variant and variant.precision else None,
         "unavailable": _obstacle(conversion.unavailable),
+        "dead_ends": _dead_ends(conversion, graph),
     }
 
 

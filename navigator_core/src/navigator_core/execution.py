@@ -267,6 +267,11 @@ class Workers:
             if kind not in self._workers:
                 self._workers[kind] = launch(kind)
 
+    def only(self, kind: Kind) -> None:
+        """End the workers of every other kind, which hold what they imported; steps that need one start it again."""
+        for other in [one for one in self._workers if one != kind]:
+            self._end(other)
+
     def _end(self, kind: Kind) -> None:
         active = self._workers.pop(kind, None)
         if active is not None:

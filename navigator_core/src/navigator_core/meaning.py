@@ -182,9 +182,12 @@ def _measured(
 
 
 def _get_ready(subject: Subject, machine: Machine, active: Session) -> None:
-    """Let the workers of the exports import what they need while the source runs, which is not being measured."""
+    """Let the workers of the exports import what they need while the source runs, which is not being measured.
+
+    With a budget it is measured right away.
+    """
     exports = [step.conversion for step in machine.foreseen.steps if step.parent is None]
     here = [c.declaration for c in exports if c.environment is None]
     workers = dict.fromkeys(machine.worker(declared, subject.source) for declared in here)
-    for kind in workers if not subject.here else ():
+    for kind in workers if not subject.here and active.budget is None else ():
         active.workers.prepare(kind)

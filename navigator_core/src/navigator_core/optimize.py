@@ -36,8 +36,7 @@ def optimize(model: Any, samples: Any, request: Request) -> Report:
         session.notes += plan.notes
         session.tell(RunStarted, steps=len(plan.steps) + sum(branch.unavailable is None for branch in plan.branches))
         with session.interruption.postponed():
-            artifacts = branches.convert(plan, task, session)
-            candidates = branches.evaluate(plan, artifacts, task, session)
+            artifacts, candidates = branches.try_all(plan, task, session)
             searched = search.search(plan, artifacts, candidates, task, session) if request.search else Searched()
             candidates += searched.candidates
             duels = playoff.settle(candidates, task, session)

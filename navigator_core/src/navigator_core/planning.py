@@ -69,6 +69,14 @@ class Plan:
     branches: tuple[Branch, ...]
     notes: tuple[str, ...] = ()
 
+    def by_artifact(self) -> list[Plan]:
+        """This plan in parts: the branches that need no step, then each step with those that end with it."""
+        names = [step.name for step in self.steps]
+        ready = tuple(branch for branch in self.branches if branch.step not in names)
+        ending = {name: tuple(branch for branch in self.branches if branch.step == name) for name in names}
+        parts = [((), ready), *(((step,), ending[step.name]) for step in self.steps)]
+        return [Plan(steps=steps, branches=branches) for steps, branches in parts]
+
 
 def check(wishes_: Wishes, plugins: Plugins, graph: Graph) -> None:
     """Raises RequestError for a format, runner or option key that does not exist, with the closest that do."""
@@ -124,8 +132,8 @@ def make(
                 continue
             for choice in way.choices:
                 name = _step_name(parent or source, last, choice)
-                if way.obstacle is not None:
-                    branches.append(_dead_end(name, last, choice, after, device, way.obstacle))
+                if (obstacle := _no_way_on(path) or way.obstacle) is not None:
+                    branches.append(_dead_end(name, last, choice, after, device, obstacle))
                     continue
                 steps.append(
                     Step(name=name, parent=parent, conversion=last, choice=choice, precision=after, device=way.device)
@@ -141,6 +149,13 @@ def make(
         *_idle(asked.options, needed, branches),
     )
     return Plan(steps=needed, branches=tuple(branches), notes=notes)
+
+
+def _no_way_on(path: graphs.Path) -> Unavailable | None:
+    """What one of a path's conversions says of the format that the last one is to make."""
+    target = path[-1].target
+    reasons = [taken.declaration.dead_ends.get(target) for taken in path[:-1]]
+    return next((Unavailable(why, f"another way to {target}, where there is one") for why in reasons if why), None)
 
 
 def _twins(graph: Graph, ways: Ways) -> dict[int, Conversion]:

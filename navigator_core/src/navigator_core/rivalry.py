@@ -1,7 +1,8 @@
 """How a candidate is evaluated, once some are known: in full, or less of it where a rival is far ahead.
 
 What is measured in full has a key that knows of no rivals: every run finds it. What was cut short has one that holds
-the rivals and their times, and is found only where the same ones would cut it short again.
+the rivals and their times, and is found only where the same ones would cut it short again. What other processes
+disturbed has a third, and is found as long as they go on.
 """
 
 from __future__ import annotations
@@ -40,7 +41,16 @@ class Question:
 
 def lasting(found: Evaluated) -> bool:
     """Whether a later run may take it as it is: it may find the machine quiet, or have what was lacking in this."""
-    return not found.disturbed and not found.failed and found.unfinished is None
+    return not found.disturbed and _complete(found)
+
+
+def _complete(found: Evaluated) -> bool:
+    return not found.failed and found.unfinished is None
+
+
+def _disturbed(key: str) -> str:
+    """Where it is kept if other processes took part of the machine meanwhile."""
+    return serde.digest(key, "disturbed")
 
 
 def question(
@@ -56,11 +66,18 @@ def question(
     whole, key = jobs.evaluation(branch, artifact, task, path, only=only)
     ahead = () if whole.argument.is_reference else rivals(branch, before, task)
     if not ahead:
-        return Question(whole, key, None)
+        return _again(Question(whole, key, None), active)
     job, brief_key = jobs.evaluation(branch, artifact, task, path, rivals=ahead, only=only)
     if key is not None and brief_key is not None and active.find(key) is None and active.find(brief_key) is not None:
         return Question(job, brief_key, brief_key)
-    return Question(job, key, brief_key)
+    return _again(Question(job, key, brief_key), active)
+
+
+def _again(asked: Question, active: Session) -> Question:
+    """The same, to be found where it was disturbed and nothing has changed: measured again it would be no better."""
+    if asked.key is None or active.find(asked.key) is not None or active.find(_disturbed(asked.key)) is None:
+        return asked
+    return asked if active.quiet() else attrs.evolve(asked, key=_disturbed(asked.key), brief_key=None)
 
 
 def perform(
@@ -108,6 +125,8 @@ def perform(
             active.tell(Measured, candidate=name, measurement=measurement)
     elif outcome.value.brief and asked.brief_key is not None and lasting(outcome.value):
         active.keep(asked.brief_key, outcome)
+    elif outcome.value.disturbed and asked.key is not None and _complete(outcome.value):
+        active.keep(_disturbed(asked.key), outcome)
     return outcome
 
 

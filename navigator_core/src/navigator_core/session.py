@@ -16,7 +16,8 @@ import attrs
 from attrs import define, field
 
 from navigator_core import serde
-from navigator_core.errors import WorkspaceError
+from navigator_core.contention import Others
+from navigator_core.errors import NoPathError, RequestError, WorkspaceError
 from navigator_core.events import Event, Stage, StepFinished, StepStarted, StepStatus
 from navigator_core.execution import DEFAULT_TIMEOUT, Done, Failed, Job, Outcome, Workers, gib
 from navigator_core.interruption import Interruption
@@ -27,6 +28,9 @@ NEEDED = "prepare"
 """The stage without which there is nothing to report: no budget skips or stops it."""
 TOGETHER = "playoff"
 """The stage in which several candidates are loaded, each of which kept to the memory limit by itself."""
+LOOK = 0.3
+"""Seconds: of what other processes do, less than that says nothing."""
+
 SPENT = "the time budget was spent"
 CANNOT_STOP = (
     "the time budget was nearly spent: it may take {takes:.1f} s in this process, where nothing can stop it, and "
@@ -62,6 +66,15 @@ class Session:
     notes: list[str] = field(factory=list)
     at_end: list[Callable[[], None]] = field(factory=list)
     begun: float = field(factory=time.monotonic)
+    _quiet: bool | None = field(default=None, init=False)
+
+    def quiet(self) -> bool:
+        """Whether other processes leave the cores alone; looked at once in a run, for `LOOK` seconds."""
+        if self._quiet is None:
+            with Others() as others:
+                time.sleep(LOOK)
+            self._quiet = others.sentence() is None
+        return self._quiet
 
     @property
     def elapsed(self) -> float:
@@ -251,6 +264,8 @@ class Session:
         self.workers.close()
         self.interruption.__exit__(kind, error, tb)
         self.run.close()
+        if isinstance(error, RequestError | NoPathError) and self.run.name not in str(error):
+            shutil.rmtree(self.run.folder, ignore_errors=True)  # nothing was tried, and no log is pointed at
         for leave in self.at_end:
             leave()
 

@@ -149,6 +149,14 @@ def _requirement(name: str, value: Any) -> str | None:
     return None
 
 
+def _texts(name: str, value: Any) -> str | None:
+    if not isinstance(value, Mapping) or not all(
+        isinstance(text, str) and text for pair in value.items() for text in pair
+    ):
+        return f"{name} must map names to sentences, not {value!r}"
+    return None
+
+
 def _or_none(check: Callable[[str, Any], str | None]) -> Callable[[str, Any], str | None]:
     return lambda name, value: None if value is None else check(name, value)
 
@@ -167,6 +175,7 @@ _EXPECTED: Mapping[Any, Callable[[str, Any], str | None]] = MappingProxyType(
         "Ref": _ref,
         "Ref | None": _or_none(_ref),
         "Precision | None": _or_none(_precision),
+        "Mapping[str, str]": _texts,
         "tuple[str, ...]": _each(_text),
         "tuple[Variant, ...]": _each(_variant),
         "tuple[Knob, ...]": _each(_knob),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from attrs import field, frozen, validators
 
 OPSETS = (17, 25)
@@ -9,17 +11,23 @@ OPSETS = (17, 25)
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
+def _platforms() -> Any:
+    of_these = validators.deep_iterable(validators.in_(PLATFORMS), validators.instance_of(tuple))
+    return field(default=("cpu", "cuda"), converter=tuple, validator=validators.and_(validators.min_len(1), of_these))
+
+
 @frozen(kw_only=True)
 class ToStableHlo:
     """``platforms``: where the file can run; one program for all of them."""
 
-    platforms: tuple[str, ...] = field(
-        default=("cpu", "cuda"),
-        converter=tuple,
-        validator=validators.and_(
-            validators.min_len(1), validators.deep_iterable(validators.in_(PLATFORMS), validators.instance_of(tuple))
-        ),
-    )
+    platforms: tuple[str, ...] = _platforms()
+
+
+@frozen(kw_only=True)
+class ToSavedModel:
+    """``platforms``: where the file can run; one program for all of them."""
+
+    platforms: tuple[str, ...] = _platforms()
 
 
 @frozen(kw_only=True)

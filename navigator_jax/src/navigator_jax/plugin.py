@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from navigator_core import Device, Exporter, Format, Framework, Ref, Requirement, Runner, Tensors, hookimpl
-from navigator_jax.options import ToOnnx, ToStableHlo
+from navigator_jax.options import ToOnnx, ToSavedModel, ToStableHlo
 from navigator_jax.recognise import is_model
 
 DEVICES = ("cpu", "cuda")
@@ -17,6 +17,17 @@ ONNX = (
     Requirement("onnx"),
     JAX,
 )
+SAVED = (
+    Requirement("navigator-tf"),
+    Requirement(("tensorflow>=2.17", "tensorflow-cpu>=2.17"), remedy="pip install 'navigator-tf[cpu]'"),
+    JAX,
+)
+ONE_OPERATION = "what jax2tf writes is one operation of TensorFlow, XlaCallModule, which {} does not know"
+DEAD_ENDS = {
+    "onnx": f"{ONE_OPERATION.format('tf2onnx')}; jax->onnx goes there directly",
+    "tflite": ONE_OPERATION.format("TFLite's interpreter"),
+    "openvino": f"{ONE_OPERATION.format('OpenVINO')}; jax->onnx->openvino goes there",
+}
 
 
 @hookimpl
@@ -57,6 +68,15 @@ def declare_exporters() -> list[Exporter]:
             options=ToStableHlo,
             requirements=EXPORTED,
             devices=DEVICES,
+        ),
+        Exporter(
+            source="jax",
+            target="savedmodel",
+            implementation=Ref("navigator_jax.savedmodel:export"),
+            options=ToSavedModel,
+            requirements=SAVED,
+            devices=DEVICES,
+            dead_ends=DEAD_ENDS,
         ),
         Exporter(
             source="jax",

@@ -65,11 +65,11 @@ def symbols(signature: Signature) -> dict[str, str]:
     return {name: "b" if name == BATCH else f"d{number}" for number, name in enumerate(signature.dims())}
 
 
-def explain(error: BaseException, signature: Signature) -> str:
+def explain(error: BaseException, signature: Signature, tool: str = "jax.export") -> str:
     """The first lines of JAX's report, with our names for the axes."""
     lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
     axes = ", ".join(f"{symbol} is {name!r}" for name, symbol in symbols(signature).items())
-    return f"jax.export failed: {type(error).__name__}: {' '.join(lines[:2])[:300]}" + (f" ({axes})" if axes else "")
+    return f"{tool} failed: {type(error).__name__}: {' '.join(lines[:2])[:300]}" + (f" ({axes})" if axes else "")
 
 
 def run(model: Path, options: None, context: Context) -> LoadedModel:
