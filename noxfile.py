@@ -42,6 +42,9 @@ PYTEST = ("pytest>=8.3", "pytest-xdist>=3.6", "hypothesis>=6.100")
 ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": ""}
 """Offline; and no worker compiles again what another one has, whatever the machine's own setting."""
 
+EXPERIENCE = "tests/experience"
+"""What users of every framework see: with the one that is installed, and in the long session with all of them."""
+
 BENCHMARKS = (
     "imports",
     "install_size",
@@ -121,28 +124,28 @@ def tests_openvino(session: nox.Session) -> None:
 def tests_onnx(session: nox.Session) -> None:
     """The ONNX plugin without torch."""
     session.install(*CONSTRAINTS, *PYTEST, "-e", CORE, "-e", "./navigator_onnx[cpu,slim]")
-    _pytest(session, "tests/onnx")
+    _pytest(session, "tests/onnx", EXPERIENCE)
 
 
 @nox.session
 def tests_torch(session: nox.Session) -> None:
     """The torch plugin without ONNX."""
     session.install(*CONSTRAINTS, *PYTEST, "-e", CORE, "-e", "./navigator_torch")
-    _pytest(session, "tests/torch")
+    _pytest(session, "tests/torch", EXPERIENCE)
 
 
 @nox.session
 def tests_jax(session: nox.Session) -> None:
     """The JAX plugin without ONNX, with the libraries whose models it knows."""
     session.install(*CONSTRAINTS, *PYTEST, "-e", CORE, "-e", "./navigator_jax", "flax", "equinox")
-    _pytest(session, "tests/jax")
+    _pytest(session, "tests/jax", EXPERIENCE)
 
 
 @nox.session
 def tests_tf(session: nox.Session) -> None:
     """The TensorFlow plugin without ONNX, with the TensorFlow that knows no GPU."""
     session.install(*CONSTRAINTS, *PYTEST, "-e", CORE, "-e", "./navigator_tf[cpu]")
-    _pytest(session, "tests/tf")
+    _pytest(session, "tests/tf", EXPERIENCE)
 
 
 @nox.session
@@ -161,6 +164,7 @@ def tests_long(session: nox.Session) -> None:
     session.install(*CONSTRAINTS, "flax", "equinox")
     if not session.posargs:  # the ways to ONNX, whose packages are 400 MB and more
         _pytest(session, "-m", "together", "tests/jax", "tests/tf")
+        _pytest(session, EXPERIENCE)
     session.run("pytest", "-m", "long", "--durations=20", *(session.posargs or ("tests",)), env=ENVIRONMENT)
 
 

@@ -41,12 +41,13 @@ def write(path: Path, width: int, layers: int) -> int:
                 tensor.external_data.add(key=key, value=Path(str(value)).name)
             weights.append(tensor)
             offset += array.nbytes
+            after = f"h{number}" if number < layers - 1 else "y"  # of any depth, it has the same names
             nodes += [
                 helper.make_node("MatMul", [here, f"w{number}"], [f"product{number}"], name=f"product{number}"),
                 helper.make_node("Identity", [f"product{number}"], [f"same{number}"], name=f"same{number}"),
-                helper.make_node("Relu", [f"same{number}"], [f"h{number}"], name=f"relu{number}"),
+                helper.make_node("Relu", [f"same{number}"], [after], name=f"relu{number}"),
             ]
-            here = f"h{number}"
+            here = after
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", width]) for name in ("x", here))
     graph = helper.make_graph(nodes, "large", [x], [y], weights)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

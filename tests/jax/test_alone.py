@@ -146,7 +146,9 @@ def test_64_bits_reach_the_workers_and_another_process_finds_every_step_again(tm
     cached, steps, disturbed = run()
     assert cached == 0
     assert steps > 2
-    assert run()[:2] == (steps - disturbed, steps)
+    found, again, _ = run()
+    assert again == steps
+    assert steps - disturbed <= found <= steps
 
 
 def test_an_equinox_class_of_the_script_itself_is_run_in_its_process_and_the_report_says_why(tmp_path):
