@@ -29,8 +29,8 @@ def warm() -> None:
         torch.compile(model.eval())(torch.rand(1, 3, 8, 8))
 
 
-def optimize(workspace: str, model: str, batches: list[int]) -> dict[str, Any]:
-    """One call in this process: its seconds, those of its steps, and what won."""
+def optimize(workspace: str, model: str, batches: list[int], **asked: Any) -> dict[str, Any]:
+    """One call in this process: its seconds, those of its steps, and what won; ``asked`` is of `navigator.optimize`."""
     import models
 
     import navigator as nav
@@ -47,7 +47,7 @@ def optimize(workspace: str, model: str, batches: list[int]) -> dict[str, Any]:
 
     made, samples = models.make(model), models.samples(model)
     began = time.perf_counter()
-    report = nav.optimize(made, samples, batch_sizes=batches, workspace=workspace, observe=observe)
+    report = nav.optimize(made, samples, batch_sizes=batches, workspace=workspace, observe=observe, **asked)
     seconds = time.perf_counter() - began
     failed = [f"{c.name}: {c.status}: {c.reason}" for c in report.candidates if c.status in ("failed", "incorrect")]
     aside = checked.get("torch @ torch-compile", 0.0) - checked.get("torch @ torch-eager", 0.0)

@@ -1,10 +1,9 @@
-"""What a run costs that is made again, killed or interrupted, on the convnet by every path at batches 1 and 8.
+"""What a run costs that is made again, killed or interrupted, on the convnet by torch's and ONNX's paths in fp32.
 
 The first call, the same call again in a new process, and calls that are killed (the process that runs them all, by
 kill -9) at random moments and then made again. What a kill costs is the time of both together beyond an undisturbed
-call's; it may be the step that was at work, done again, and a new start. Inductor's cache is this benchmark's own and
-filled by the first call, so that the calls that are compared find the same. Targets: the same call again takes 3 % of
-the first or 3 s; a kill costs the step at work and `START` at most; Ctrl-C is over in 2 s.
+call's; it may be the step that was at work, done again, and a new start. Targets: the same call again takes 3 % of the
+first or 3 s; a kill costs the step at work and `START` at most; Ctrl-C is over in 2 s.
 """
 
 from __future__ import annotations
@@ -29,13 +28,14 @@ AGAIN = 0.03, 3.0
 START = 10.0
 """Seconds for a process, its imports, and the workers' imports: each is paid once more."""
 
+ASKED = {"runners": ["torch-eager", "torchscript", "exported-program", "onnxruntime-cpu"], "precisions": ["fp32"]}
 PATIENCE = 2.0
 SEED = 20261127
 
 
 def begin(workspace: Path, batches: list[int]) -> subprocess.Popen[bytes]:
     """The call in a process that is not waited for."""
-    given = {"workspace": str(workspace), "model": "convnet", "batches": batches}
+    given = {"workspace": str(workspace), "model": "convnet", "batches": batches, **ASKED}
     return subprocess.Popen(
         [sys.executable, "-c", "import common; common.answer()", "optimize_time:optimize", json.dumps(given)],
         stdout=subprocess.DEVNULL,
@@ -53,7 +53,8 @@ def _hear_ctrl_c() -> None:
 def whole(workspace: Path, batches: list[int]) -> dict[str, Any]:
     """The call with the seconds of its whole process, imports included."""
     began = time.perf_counter()
-    found = common.call_fresh("optimize_time:optimize", workspace=str(workspace), model="convnet", batches=batches)
+    given: dict[str, Any] = {"workspace": str(workspace), "model": "convnet", "batches": batches, **ASKED}
+    found = common.call_fresh("optimize_time:optimize", **given)
     return {**found, "process": time.perf_counter() - began}
 
 
@@ -113,24 +114,21 @@ def calls(runs: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def main() -> None:
-    asked = common.arguments(__doc__, rounds=4)
+    asked = common.arguments(__doc__, rounds=3)
     others = common.others()
     batches = [1] if asked.quick else list(BATCHES)
     draw = random.Random(SEED)
     with tempfile.TemporaryDirectory(prefix="navigator-bench-") as name:
         folder = Path(name)
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "inductor")
-        common.note("one compilation aside")
-        common.call_fresh("optimize_time:warm")
         runs = {}
         for name, workspace in (
             ("first call", "first"),
             ("same call again", "first"),
-            ("fresh workspace, inductor has seen it", "second"),
+            ("fresh workspace", "second"),
         ):
             common.note(name)
             runs[name] = whole(folder / workspace, batches)
-        undisturbed = runs["fresh workspace, inductor has seen it"]
+        undisturbed = runs["fresh workspace"]
         rounds = 1 if asked.quick else asked.rounds
         killed, interrupted = [], []
         for number in range(rounds):
