@@ -18,6 +18,8 @@ class Watched:
     def __init__(self, look: Callable[[Sequence[int]], int]) -> None:
         self._look = look
         self._most = 0
+        self._asked = 0
+        self._lock = threading.Lock()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -31,12 +33,18 @@ class Watched:
 
     def peak(self) -> int:
         """Bytes since it was last asked; looked at once more, and begun anew."""
-        most, self._most = max(self._most, self._now()), 0
+        now = self._now()
+        with self._lock:
+            most, self._most = max(self._most, now), 0
+            self._asked += 1
         return most
 
     def _watch(self) -> None:
         while not self._over.wait(INTERVAL):
-            self._most = max(self._most, self._now())
+            asked, now = self._asked, self._now()
+            with self._lock:
+                if asked == self._asked:  # else it was begun before what is asked for now
+                    self._most = max(self._most, now)
 
     def _now(self) -> int:
         me = psutil.Process()
