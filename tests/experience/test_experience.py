@@ -164,10 +164,11 @@ def test_the_same_call_again_does_nothing_twice(run: Run) -> None:
     again = nav.optimize(run.model, run.samples, **run.asked, observe=told.append)
     unsure = {c.name for c in run.report.candidates for m in c.measurements if "other processes" in (m.unstable or "")}
     done = [one for one in told if isinstance(one, StepFinished) and one.step not in unsure and one.stage != "playoff"]
-    assert {one.status for one in done} == {"cached"}, [one.step for one in done if one.status != "cached"]
+    undone = {one.step: one.status for one in done if one.status != "cached"}
+    assert set(undone.values()) <= {"skipped"}, undone  # what finds nothing to do
     assert [c.name for c in again.candidates if c.status == "ok"]
     plan = nav.plan(run.model, run.samples, **run.asked)
-    assert set(plan.candidates) == {c.name for c in run.report.candidates if c.status == "ok"}
+    assert set(plan.candidates) == {c.name for c in run.report.candidates if c.status in ("ok", "skipped")}
 
 
 def test_the_package_is_read_without_the_framework(run: Run) -> None:

@@ -18,6 +18,10 @@ from . import models
 BATCH = Dim("batch", 1, 64)
 HAS_ONNX = all(any(importlib_metadata.distributions(name=name)) for name in ("navigator-onnx", "jax2onnx"))
 NO_ONNX = "navigator-onnx or jax2onnx is not installed"
+HAS_TENSORFLOW = any(importlib_metadata.distributions(name="navigator-tf")) and any(
+    any(importlib_metadata.distributions(name=name)) for name in ("tensorflow", "tensorflow-cpu")
+)
+NO_TENSORFLOW = "navigator-tf or TensorFlow is not installed"
 
 tensors.register(plugin.declare_tensors())
 

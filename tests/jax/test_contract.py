@@ -12,7 +12,7 @@ import pytest
 from navigator_core import testing
 from navigator_jax import options, source, stablehlo
 
-from .conftest import BATCH, HAS_ONNX, NO_ONNX, batch_of, context_for, reference
+from .conftest import BATCH, HAS_ONNX, HAS_TENSORFLOW, NO_ONNX, NO_TENSORFLOW, batch_of, context_for, reference
 
 MODULE = "navigator_jax.plugin"
 WEIGHTS = jax.random.normal(jax.random.key(0), (4, 8))
@@ -94,6 +94,21 @@ def platforms(options, folder: Path):
     return jax.export.deserialize(bytearray((folder / "model.stablehlo").read_bytes())).platforms
 
 
+def saved_platforms(options, folder: Path):
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    from navigator_jax import savedmodel
+
+    savedmodel.export(mlp, folder / "saved", options, context_for(mlp, given(), {"x": {0: BATCH}}))
+    held = saved_model_pb2.SavedModel()
+    held.ParseFromString((folder / "saved" / "saved_model.pb").read_bytes())
+    functions = held.meta_graphs[0].graph_def.library.function
+    (call,) = {
+        tuple(node.attr["platforms"].list.s) for one in functions for node in one.node_def if node.op == "XlaCallModule"
+    }
+    return call
+
+
 def opset(options, folder: Path):
     import onnx
 
@@ -107,6 +122,9 @@ class TestOptions(testing.OptionsContract):
     module = MODULE
     effects: ClassVar = {
         "jax->stablehlo": {"platforms": testing.Effect(("cpu",), platforms)},
+        "jax->savedmodel": {
+            "platforms": testing.Effect(("cpu",), saved_platforms) if HAS_TENSORFLOW else NO_TENSORFLOW
+        },
         "jax->onnx": {"opset": testing.Effect(22, opset) if HAS_ONNX else NO_ONNX},
     }
 

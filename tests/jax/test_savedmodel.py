@@ -1,6 +1,5 @@
 """The way to TensorFlow, where it and navigator-tf are installed: in the session of the long tests."""
 
-import importlib_metadata
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,12 +11,9 @@ from navigator_core.errors import NavigatorError
 from navigator_jax import options, source
 
 from . import models
-from .conftest import BATCH, context_for
+from .conftest import BATCH, HAS_TENSORFLOW, NO_TENSORFLOW, context_for
 
-HAS = any(importlib_metadata.distributions(name="navigator-tf")) and any(
-    any(importlib_metadata.distributions(name=name)) for name in ("tensorflow", "tensorflow-cpu")
-)
-pytestmark = [pytest.mark.together, pytest.mark.skipif(not HAS, reason="navigator-tf or TensorFlow is not installed")]
+pytestmark = [pytest.mark.together, pytest.mark.skipif(not HAS_TENSORFLOW, reason=NO_TENSORFLOW)]
 
 
 def written(model, context, folder):
