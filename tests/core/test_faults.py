@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from navigator_core import branches, session
+from navigator_core import session
 
 from . import faults
 from .faults import ASKED, ONCE
@@ -80,8 +80,7 @@ def test_what_a_step_does_wrong_costs_its_branch_once(stage, deed, folder, expec
     faults.arm(folder, stage, "fp32", deed)
     with monkeypatch.context() as impatient:
         if deed == "hangs":
-            for module in (branches, session):
-                impatient.setattr(module, "DEFAULT_TIMEOUT", 20.0)  # steps that do not hang take 2
+            impatient.setattr(session, "DEFAULT_TIMEOUT", 20.0)  # steps that do not hang take 2
         report = faults.optimize(folder / "workspace", memory_limit=MEMORY if deed == "hoards" else None)
     assert not (folder / "trap").exists(), "nothing went wrong"
     runtime = [c for c in report.candidates if c.runner == "mini-runtime"]
