@@ -25,6 +25,12 @@ def fail(argument, folder, emit):
     (folder / "half").write_text("done")
     raise ValueError(argument)
 
+def idle(argument, folder, emit):
+    from navigator_core.errors import NothingToDoError
+    with open(argument, "a") as book:
+        book.write("x")
+    raise NothingToDoError("it is as small as it gets")
+
 def slow(argument, folder, emit):
     time.sleep(1000)
 """
@@ -83,6 +89,16 @@ def test_a_step_that_fails_is_never_found_again(make, key):
     assert "Traceback" in outcome.log.read_text()
     outcome, _ = active.perform("a->b", "convert", job(), key)
     assert isinstance(outcome, Done)
+
+
+def test_a_step_that_has_nothing_to_do_is_asked_once(make, tmp_path):
+    book = tmp_path / "book"
+    for active in (make(), make()):
+        outcome, _ = active.perform("a->a", "convert", job("idle", str(book)), KEY)
+        assert outcome.nothing_to_do
+        assert outcome.skipped
+        assert outcome.reason == "it is as small as it gets"
+    assert book.read_text() == "x"
 
 
 def test_observers_hear_of_every_step_in_order_and_the_journal_keeps_it(make):

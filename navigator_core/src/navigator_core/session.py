@@ -154,6 +154,9 @@ class Session:
     ) -> tuple[Outcome[T], Path]:
         if key is not None and (found := self.find(key)) is not None:
             return attrs.evolve(_stored(found, job), cached=True), found
+        if key is not None and (found := self.find(_idle(key))) is not None:
+            reason = json.loads((found / RESULT).read_text())["reason"]
+            return Failed(reason, 0.0, skipped=True, nothing_to_do=True), found
         if self.left <= 0 and stage != NEEDED:
             return Failed(SPENT, 0.0, skipped=True), self.run.folder
         if here and self.left < takes and stage != NEEDED:
@@ -185,6 +188,8 @@ class Session:
             return _stored(made, job), made
         except _NotKeptError as ended:
             outcome = ended.outcome
+            if isinstance(outcome, Failed) and outcome.nothing_to_do and key is not None:
+                self._remember(_idle(key), outcome)
             if isinstance(outcome, Failed) and self._free() < FULL:
                 outcome = attrs.evolve(outcome, reason=f"{outcome.reason}; the disk of {self.workspace.path} is full")
             return outcome, folder
@@ -216,6 +221,15 @@ class Session:
         """Let a later run find what a step came to that is not kept under its own key; where it fits, else not."""
         with contextlib.suppress(WorkspaceError, OSError):
             self.store(key, partial(_write, done, self.run.folder / "log.txt"))
+
+    def _remember(self, key: str, idle: Failed) -> None:
+        """Let a later run find that a step had nothing to do; where it fits, else not."""
+
+        def build(output: Path) -> None:
+            (output / RESULT).write_text(json.dumps({"reason": idle.reason}))
+
+        with contextlib.suppress(WorkspaceError, OSError):
+            self.store(key, build)
 
     def recall(self, job: Job[T], key: str | None) -> tuple[T, Path] | None:
         """What a step made when it was performed before, with its folder; None where it was not."""
@@ -268,6 +282,11 @@ class Session:
             shutil.rmtree(self.run.folder, ignore_errors=True)  # nothing was tried, and no log is pointed at
         for leave in self.at_end:
             leave()
+
+
+def _idle(key: str) -> str:
+    """Where it is kept that a step had nothing to do."""
+    return serde.digest(key, "nothing to do")
 
 
 def _write(done: Done[Any], log: Path, output: Path) -> None:
