@@ -83,7 +83,7 @@ def test_what_is_unavailable_for_one_reason_is_told_in_one_line():
     assert told.splitlines() == [
         "cached  build    a",
         "to do   measure  a @ s",
-        "unavailable      a @ r0, a @ r1, a @ r2 and 2 more: no such device",
+        "unavailable      a @ r0, a @ r1, a @ r2, and 2 more: no such device",
         "unavailable      b: other (what helps: x)",
     ]
 

@@ -17,9 +17,6 @@ from navigator_core.planning import Branch, Step
 from navigator_core.request import Request
 from navigator_core.session import Session
 
-MOST_NAMES = 3
-"""Candidates that are named where many are unavailable for one reason."""
-
 
 @frozen(kw_only=True)
 class Plan:
@@ -48,13 +45,15 @@ class Plan:
         }
 
     def __str__(self) -> str:
+        from navigator_core import rendering
+
         lines = [f"{self._mark(name)}build    {name}" for name in self.steps]
         lines += [f"{self._mark(name)}measure  {name}" for name in self.candidates]
         alike: dict[tuple[str, str | None], list[str]] = {}
         for name, why in self.unavailable.items():
             alike.setdefault(why, []).append(name)
         for (reason, remedy), names in alike.items():
-            told = ", ".join(names[:MOST_NAMES]) + (f" and {len(names) - MOST_NAMES} more" * (len(names) > MOST_NAMES))
+            told = ", ".join(rendering.few(names))
             lines.append(f"unavailable      {told}: {reason}" + (f" (what helps: {remedy})" if remedy else ""))
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 

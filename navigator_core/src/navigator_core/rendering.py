@@ -128,9 +128,18 @@ def _others(candidates: list[Candidate], *, wide: bool) -> Table:
         status = "" if candidate.status == "ok" else f"{candidate.status}: "
         alike.setdefault((f"{status}{candidate.reason}", candidate.remedy or ""), []).append(candidate.name)
     for (why, remedy), names in alike.items():
-        more = [f"and {len(names) - MOST_NAMES} more"] if len(names) > MOST_NAMES else []
-        table.add_row(Text("\n".join(names[:MOST_NAMES] + more)), Text(why), Text(remedy))
+        table.add_row(Text("\n".join(few(names))), Text(why), Text(remedy))
     return table
+
+
+def few(names: Sequence[str]) -> list[str]:
+    """The first of many names, and how many more there are.
+
+    >>> few(["a", "b", "c", "d", "e"])
+    ['a', 'b', 'c', 'and 2 more']
+    """
+    more = [f"and {len(names) - MOST_NAMES} more"] if len(names) > MOST_NAMES else []
+    return [*names[:MOST_NAMES], *more]
 
 
 def _conclusion(report: Report) -> Text:
