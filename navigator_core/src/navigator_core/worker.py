@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import gc
 import io
 import json
 import os
@@ -105,14 +106,18 @@ def _keep(fd: int) -> None:
 
 
 def _prepare(sys_path: list[str] | None, preload: list[str]) -> None:
+    """Import what the steps need, out of the garbage collector's sight: every step would look through all of it."""
     if sys_path is not None:
         sys.path[:] = sys_path
+    gc.disable()
     for name in preload:
         # a module that cannot be imported fails the steps that need it, with its own message
         with contextlib.suppress(BaseException), warnings.catch_warnings(), Path(os.devnull).open("w") as nowhere:
             warnings.simplefilter("ignore")
             with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
                 __import__(name)
+    gc.freeze()
+    gc.enable()
 
 
 def _fork(folder: Path, memory: int | None, send: Emit, listen: Callable[[], dict[str, Any]]) -> None:
