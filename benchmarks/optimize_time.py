@@ -29,11 +29,12 @@ def warm() -> None:
         torch.compile(model.eval())(torch.rand(1, 3, 8, 8))
 
 
-def optimize(workspace: str, model: str, batches: list[int], **asked: Any) -> dict[str, Any]:
+def optimize(workspace: str, model: str, batches: list[int], playoff: bool = True, **asked: Any) -> dict[str, Any]:
     """One call in this process: its seconds, those of its steps, and what won; ``asked`` is of `navigator.optimize`."""
     import models
 
     import navigator as nav
+    from navigator_core import playoff as played
     from navigator_core.events import Event, StepFinished, StepStarted
 
     steps: list[list[Any]] = []
@@ -45,6 +46,8 @@ def optimize(workspace: str, model: str, batches: list[int], **asked: Any) -> di
         elif isinstance(event, StepStarted):  # "verify" when it begins, "profile" when it is loaded and checked
             checked[event.step] = event.elapsed - checked.get(event.step, 0.0)
 
+    if not playoff:
+        played.MOST = 1
     made, samples = models.make(model), models.samples(model)
     began = time.perf_counter()
     report = nav.optimize(made, samples, batch_sizes=batches, workspace=workspace, observe=observe, **asked)
