@@ -177,6 +177,17 @@ def test_a_runner_that_is_not_installed_is_named(rewrite):
         candidate(package).load()
 
 
+def test_what_the_package_was_made_with_and_is_not_installed_is_named(rewrite):
+    def elsewhere(files):
+        report = files["report.json"]
+        report["environment"] |= {"navigator-warp": "2.0", "warp@there": "1.0"}
+        stored(report)["recipe"]["runner"].update(name="warp-drive")
+
+    with pytest.raises(NothingCorrectError, match=r"made with, not installed here: navigator-warp 2\.0:\n") as caught:
+        reopen(rewrite(elsewhere)).load()
+    assert str(caught.value).count(STORED) == 1
+
+
 def test_options_of_another_version_of_the_runner_are_an_error_that_says_so(rewrite, found):
     @attrs.frozen
     class Options:

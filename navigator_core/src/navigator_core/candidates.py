@@ -86,7 +86,7 @@ class Candidate:
         if self.recipe is None or home is None:
             raise RequestError(f"{self.name} cannot be loaded: it is {self.status} ({self.reason})")
         if home.locked is not None:
-            raise PackageError(home.locked)
+            raise PackageError(f"{self.name} cannot be loaded: {home.locked}")
         if self.recipe.live and home.model is None:
             raise RequestError(f"{self.name} exists only in memory; give it its model: package.attach(model)")
         return load(self, home, device or self.device)

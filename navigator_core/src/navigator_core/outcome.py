@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import attrs
 
@@ -24,6 +24,9 @@ from navigator_core.session import Session
 
 NOTICED = 0.02
 """The part of a call from which on the time that it takes to read the clock is said."""
+
+NO_DISTRIBUTIONS = ("python", "platform", "device", "cores", "noise floor", "timer overhead")
+"""What `environment` and `told_apart` say beside the versions of distributions."""
 
 
 def report(
@@ -156,6 +159,15 @@ def environment(machine: Machine) -> dict[str, str]:
                 if version:
                     found[name] = version
     return found
+
+
+def absent(environment: Mapping[str, str]) -> list[str]:
+    """Of the distributions that a report was made with, those that are not installed here, with their versions."""
+    return [
+        f"{name} {version}"
+        for name, version in environment.items()
+        if name not in NO_DISTRIBUTIONS and split(name)[1] is None and availability.installed_version(name) is None
+    ]
 
 
 def _tells(name: str) -> bool:

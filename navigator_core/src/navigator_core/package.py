@@ -18,6 +18,7 @@ from navigator_core import (
     availability,
     forecast,
     migrations,
+    outcome,
     plugins,
     recipes,
     report,
@@ -83,7 +84,9 @@ class Package:
         best = self.best
         if best is None:
             branches = [BranchError(f"{c.name}: {obstacle(c) or c.reason}") for c in self.report.candidates]
-            raise NothingCorrectError(f"nothing in {self.path} can be loaded here:", branches)
+            lacking = outcome.absent(self.report.environment)
+            helps = f"; of what it was made with, not installed here: {', '.join(lacking)}" if lacking else ""
+            raise NothingCorrectError(f"nothing in {self.path} can be loaded here{helps}:", branches)
         return best.load(device)
 
     def attach(self, model: Any) -> None:
@@ -263,16 +266,16 @@ def _placed(candidate: Candidate, folder: _Folder, signature: Signature, trusted
     runner = plugins.installed().runner_for(name)
     locked = None
     if runner is None and split(name)[1] is not None:
-        locked = f"{candidate.name} cannot be loaded: {plugins.installed().why_no_runner(name)}"
+        locked = plugins.installed().why_no_runner(name)
     elif runner is None:
-        locked = f"{candidate.name} needs the runner {name!r}, which no installed plugin declares"
+        locked = f"it needs the runner {name!r}, which no installed plugin declares"
     elif not candidate.recipe.live and kind_of_file not in runner.formats:
-        locked = f"{candidate.name} is {kind_of_file}, which the runner {name!r} that is installed does not run"
+        locked = f"it is {kind_of_file}, which the runner {name!r} that is installed does not run"
     elif candidate.path is None and not candidate.recipe.live:
-        locked = f"{candidate.name} is not stored in this package; optimize again to have it"
+        locked = "it is not stored in this package; optimize again to have it"
     elif candidate.recipe.executes_code and not trusted:
         locked = (
-            f"{candidate.name} is {kind_of_file}, which can execute code when it is loaded; if you trust "
+            f"it is {kind_of_file}, which can execute code when it is loaded; if you trust "
             "where the package comes from, nav.load(..., trust=True)"
         )
     path = candidate.path
