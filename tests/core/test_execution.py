@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from navigator_core import Ref, shipping
+from navigator_core import Ref, execution, shipping
 from navigator_core.execution import Done, Failed, Job, Kind, Workers, describe_exit, shorten
 from navigator_core.loading import Source
 from navigator_core.signature import Parameter
@@ -192,6 +192,18 @@ def test_a_step_that_hangs_is_stopped_with_all_it_started(run):
     assert time.monotonic() - begun < 60
     assert gone((run.folder / "step-0" / "output" / "pid").read_text())
     assert isinstance(run("echo", "still here"), Done)
+
+
+def test_a_step_whose_worker_imports_for_too_long_says_what(steps, tmp_path, monkeypatch):
+    monkeypatch.setattr(execution, "START_TIMEOUT", 1.0)
+    (steps / "endless").mkdir()
+    (steps / "endless" / "__init__.py").write_text("import time\ntime.sleep(60)\n")
+    folder = tmp_path / "step"
+    (folder / "output").mkdir(parents=True)
+    with Workers() as pool:
+        job = Job(function=Ref("steps_beside:echo"), argument="", result=str, preload=("json.decoder", "endless"))
+        outcome = pool.run(job, folder, folder / "output")
+    assert outcome.reason.startswith("was not begun: its worker had not imported endless, json after 1 s")
 
 
 def test_what_a_step_leaves_running_is_ended_with_it(run):

@@ -26,7 +26,9 @@ from navigator_core.declarations import Ref
 from navigator_core.errors import IN_A_WORKER
 
 DEFAULT_TIMEOUT = 1800.0
-START_TIMEOUT = 120.0
+START_TIMEOUT = 600.0
+"""Seconds for a worker to import what its steps need: the first time, from a shared disk, takes minutes."""
+
 LOG_LINES = 3
 LONGEST_MESSAGE = 64 * 2**20
 OUT_OF_TIME = "was stopped after {seconds} s, its time limit"
@@ -70,6 +72,11 @@ class Job(Generic[T]):
     def kind(self) -> Kind:
         """The kind of worker that it runs in."""
         return Kind(self.preload, self.interpreter)
+
+
+def _imported(job: Job[Any]) -> str:
+    """The packages that its worker imports before."""
+    return ", ".join(sorted({name.partition(".")[0] for name in job.preload})) or "the core"
 
 
 @frozen
@@ -231,7 +238,7 @@ class Workers:
             except TimeoutError:
                 if time.monotonic() >= deadline:
                     raise
-                return f"was not begun: its worker was not ready after {START_TIMEOUT:.0f} s"
+                return f"was not begun: its worker had not imported {_imported(job)} after {START_TIMEOUT:.0f} s"
             active.send({"do": "run", "folder": str(folder), "memory": memory})
             while True:
                 message = active.receive(deadline)
