@@ -177,6 +177,14 @@ def test_a_runner_that_is_not_installed_is_named(rewrite):
         candidate(package).load()
 
 
+def test_a_package_prints_as_its_report(rewrite):
+    path = rewrite(lambda files: None)
+    package = reopen(path)
+    assert str(package) == str(package.report)
+    assert repr(package) == f"Package({str(path)!r}, best={package.report.best_name!r})"
+    assert package._repr_html_() == package.report._repr_html_()
+
+
 def test_what_the_package_was_made_with_and_is_not_installed_is_named(rewrite):
     def elsewhere(files):
         report = files["report.json"]

@@ -276,6 +276,16 @@ def test_the_sources_noise_is_what_moved_inputs_show(understand):
     assert understand(lambda x: x.argmax(1), X).noise["output"].exact
 
 
+def test_a_source_whose_output_has_no_finite_number_is_noted(understand):
+    found = understand(lambda x: {"lost": x * np.float32(np.nan), "kept": x, "flag": x > 0}, X)
+    assert [note for note in found.notes if "finite" in note] == [
+        "no element of output 'lost' is a finite number, whatever the sample: that a candidate gives the same proves "
+        "nothing; look at the model's weights and the samples"
+    ]
+    some = understand(lambda x: np.where(x > 1, x, np.float32(np.nan)), X)
+    assert not any("finite" in note for note in some.notes)
+
+
 def test_a_source_that_refuses_moved_inputs_has_no_known_noise(understand):
     ones = np.ones((5, 4), np.float32)
 

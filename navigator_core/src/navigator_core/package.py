@@ -46,7 +46,7 @@ LARGEST_SIGNATURE = 4096
 STANDS_IN = "it becomes a dict that also answers to attributes"
 
 
-@define
+@define(repr=False)
 class Package:
     """An opened package. The file is never changed.
 
@@ -55,7 +55,16 @@ class Package:
 
     path: Path
     report: Report
-    _folder: Any = field(default=None, repr=False)
+    _folder: Any = field(default=None)
+
+    def __repr__(self) -> str:
+        return f"Package({str(self.path)!r}, best={self.report.best_name!r})"
+
+    def __str__(self) -> str:
+        return str(self.report)
+
+    def _repr_html_(self) -> str:
+        return self.report._repr_html_()
 
     @property
     def signature(self) -> Signature:

@@ -135,6 +135,7 @@ def inspect(inspection: Inspection, folder: Path, emit: Emit) -> Reference:
             *lost,
             *_said(coupled, sized, stochastic, kept),
             *_spared(spared),
+            *_without_values([references[batch.name] for batch in kept]),
         ),
     )
 
@@ -263,6 +264,20 @@ def _said(coupled: bool, sized: bool, stochastic: bool, made: Sequence[Batch]) -
     if stochastic:
         notes.append("the source gives another answer when called again: it is stochastic and cannot be verified")
     return notes
+
+
+def _without_values(answers: Sequence[Arrays]) -> list[str]:
+    """Notes on outputs of which no answer has a number: candidates that give the same are right, and of no use."""
+    lost = [
+        name
+        for name, value in answers[0].items()
+        if value.dtype.kind in "fc" and value.size and not any(np.isfinite(one[name]).any() for one in answers)
+    ]
+    return [
+        f"no element of output {name!r} is a finite number, whatever the sample: that a candidate gives the same "
+        "proves nothing; look at the model's weights and the samples"
+        for name in lost
+    ]
 
 
 def _spared(names: Sequence[str]) -> list[str]:
