@@ -274,6 +274,8 @@ def test_what_finds_nothing_to_do_is_skipped_and_nobody_is_sent_to_a_log(tmp_pat
     events = []
     with using(mini, converter(misbehaving, "idle")):
         found = optimize(tmp_path, batch_sizes=[1], budget=300, observe=events.append)
+        plan = nav.plan(layer(), SAMPLES, workspace=tmp_path, batch_sizes=[1])
+    assert {f"{DENSE}[idle]", f"{DENSE}[idle] @ mini-runtime"} <= plan.cached
     idle = by_name(found)[f"{DENSE}[idle] @ mini-runtime"]
     assert idle.status == "skipped"
     assert idle.remedy == "nothing has to be done: the other candidates do without it"

@@ -22,8 +22,8 @@ from navigator_core.session import Session
 class Plan:
     """``steps`` are exports and conversions, ``candidates`` what would be verified and measured, by name and in order.
 
-    ``cached`` are those of both that an earlier run has finished and this one would find. ``unavailable`` maps a
-    candidate that cannot be tried to (reason, remedy).
+    ``cached`` are those of both that an earlier run has finished and this one would find; what that run found to have
+    nothing to do is among them. ``unavailable`` maps a candidate that cannot be tried to (reason, remedy).
     """
 
     steps: tuple[str, ...]
@@ -93,19 +93,29 @@ def plan(model: Any, samples: Any, request: Request) -> Plan:
 
 
 def _cached(steps: tuple[Step, ...], tried: list[Branch], task: Task, session: Session) -> list[str]:
-    """What is done already. After a step that is not, nothing can be: keys hold what was built before."""
+    """What is done already. After a step that is not, nothing can be: keys hold what was built before.
+
+    What is known to have nothing to do counts, and so does all that would have come after it.
+    """
     path = session.workspace.path
     artifacts: dict[str, Artifact] = {}
+    idle: set[str] = set()
     for step in steps:
         before = artifacts.get(step.parent) if step.parent else None
         if step.parent is None or before is not None:
             job, key = jobs.conversion(step, before, task, path)
             if (found := session.recall(job, key)) is not None:
                 artifacts[step.name] = branches.made(step, *found, task)
-    done = list(artifacts)
+            elif session.idle(key) is not None:
+                idle.add(step.name)
+        elif step.parent in idle:
+            idle.add(step.name)
+    done = [*artifacts, *idle]
     known: list[Candidate] = []
     for branch in tried:
-        if branch.step is None or branch.step in artifacts:
+        if branch.step in idle:
+            done.append(branch.name)
+        elif branch.step is None or branch.step in artifacts:
             candidate = branches.recall(branch, artifacts.get(branch.step or ""), known, task, session)
             if candidate is not None:
                 done.append(branch.name)

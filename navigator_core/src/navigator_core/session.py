@@ -154,9 +154,8 @@ class Session:
     ) -> tuple[Outcome[T], Path]:
         if key is not None and (found := self.find(key)) is not None:
             return attrs.evolve(_stored(found, job), cached=True), found
-        if key is not None and (found := self.find(_idle(key))) is not None:
-            reason = json.loads((found / RESULT).read_text())["reason"]
-            return Failed(reason, 0.0, skipped=True, nothing_to_do=True), found
+        if key is not None and (reason := self.idle(key)) is not None:
+            return Failed(reason, 0.0, skipped=True, nothing_to_do=True), self.run.folder
         if self.left <= 0 and stage != NEEDED:
             return Failed(SPENT, 0.0, skipped=True), self.run.folder
         if here and self.left < takes and stage != NEEDED:
@@ -235,6 +234,11 @@ class Session:
         """What a step made when it was performed before, with its folder; None where it was not."""
         found = None if key is None else self.find(key)
         return None if found is None else (_stored(found, job).value, found)
+
+    def idle(self, key: str | None) -> str | None:
+        """Why a step had nothing to do when it was performed before; None where it was not, or had."""
+        found = None if key is None else self.find(_idle(key))
+        return None if found is None else str(json.loads((found / RESULT).read_text())["reason"])
 
     def passed_over(self, name: str, stage: Stage, because: Failed) -> None:
         """Tell of a step that is not tried because one before it failed."""
