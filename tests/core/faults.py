@@ -179,7 +179,7 @@ def main():
         if "load" in sys.argv[2:]:
             with nav.load(folder / "model.nav").load() as loaded:
                 made["answer"] = loaded(SAMPLES[0]).value.tolist()
-    temporary = folder / "made.part"
+    temporary = folder / f"made-{os.getpid()}.part"
     temporary.write_text(json.dumps(made))
     temporary.rename(folder / f"made-{os.getpid()}.json")
 
