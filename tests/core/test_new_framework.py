@@ -288,6 +288,14 @@ def test_what_finds_nothing_to_do_is_skipped_and_nobody_is_sent_to_a_log(tmp_pat
         idle.load()
 
 
+def test_a_runner_that_finds_nothing_to_do_is_not_to_be_asked_again(tmp_path, misbehaving):
+    with using(mini, runner(misbehaving, "idle")):
+        found = optimize(tmp_path, batch_sizes=[1])
+        idle = {c.name: c.status for c in found.candidates if c.name.endswith("[idle]")}
+        assert set(idle.values()) == {"skipped"}
+        assert idle.keys() <= nav.plan(layer(), SAMPLES, workspace=tmp_path, batch_sizes=[1]).cached
+
+
 def test_what_others_do_wrong_changes_nothing_for_the_rest(converted):
     assert converted["mini @ mini-eager"].status == "ok"
     assert converted[f"{DENSE}[fp32] @ mini-runtime"].status == "ok"

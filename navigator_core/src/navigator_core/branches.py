@@ -188,7 +188,8 @@ def recall(
     asked = rivalry.question(branch, artifact, before, task, active)
     found = active.recall(asked.job, asked.key)
     if found is None:
-        return None
+        idle = active.idle(asked.key)
+        return None if idle is None else attrs.evolve(_blank(branch), status="skipped", reason=idle)
     source = asked.job.argument.entrant.source
     size = _size(source.path, artifact) if artifact or source.framework is None else None
     return _judged(attrs.evolve(_blank(branch), size=size), Done(found[0], 0.0), here=False, budgeted=False)
