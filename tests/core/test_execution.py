@@ -93,6 +93,10 @@ def remember(argument, folder, emit):
     left_behind.append(argument)
     return f"{len(left_behind)} {os.getppid()}"
 
+def collected(argument, folder, emit):
+    import gc
+    return str([gc.isenabled(), gc.get_freeze_count() > 10_000, len(gc.get_objects()) < gc.get_freeze_count()])
+
 def where(argument, folder, emit):
     return str([name for name in sys.modules if name == "steps_beside"] + [sys.flags.safe_path])
 """
@@ -192,6 +196,10 @@ def test_a_step_that_hangs_is_stopped_with_all_it_started(run):
     assert time.monotonic() - begun < 60
     assert gone((run.folder / "step-0" / "output" / "pid").read_text())
     assert isinstance(run("echo", "still here"), Done)
+
+
+def test_what_a_worker_has_imported_is_out_of_the_garbage_collectors_sight(run):
+    assert run("collected").value == str([True, True, True])
 
 
 def test_a_step_whose_worker_imports_for_too_long_says_what(steps, tmp_path, monkeypatch):

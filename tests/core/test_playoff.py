@@ -81,7 +81,8 @@ def test_who_was_unlucky_when_it_was_measured_wins_all_the_same(optimize, tmp_pa
 def test_an_outsider_that_is_no_faster_in_turns_leaves_after_a_round_and_nothing_is_said(optimize, tmp_path):
     paces = {"fast": {"seconds": 0.004}, "slow": {"seconds": 0.012, "unlucky": -0.0063, "book": str(tmp_path / "book")}}
     report = optimize(paces)
-    assert (tmp_path / "book").stat().st_size >= 2  # measured, once more where others disturbed it, and played
+    loads = (tmp_path / "book").stat().st_size
+    assert 2 <= loads <= 5  # measured and played for a round, both once more where others disturbed it
     assert report.duels == ()
     assert report.best.name == named("fast")
     assert not any("side by side" in note or "playoff" in note for note in report.notes)
